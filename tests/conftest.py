@@ -1,0 +1,51 @@
+"""For all tests: the cluster's fixtures, leaks as failures, and one loud line for each thing that could not run."""
+
+import gc
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+pytest_plugins = ["tests.cluster.fixtures"]
+settings.register_profile("project", deadline=None, print_blob=True)
+settings.load_profile("project")
+
+
+def open_descriptors() -> set[str]:
+    """Return what this process has open, as `number -> target`, without the listing's own descriptor."""
+    found: set[str] = set()
+    for number in Path("/proc/self/fd").iterdir():
+        try:
+            found.add(f"{number.name} -> {number.readlink()}")
+        except FileNotFoundError:
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a unit test that leaves a thread or a descriptor behind."""
+    if "unit" not in request.path.parts:
+        yield
+        return
+    threads, descriptors = set(threading.enumerate()), open_descriptors()
+    yield
+    if set(threading.enumerate()) - threads or open_descriptors() - descriptors:
+        gc.collect()
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(2)
+    assert not {t.name for t in set(threading.enumerate()) - threads if t.is_alive()}, "threads left behind"
+    assert not open_descriptors() - descriptors, "descriptors left open"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what did not run, one line each, so that nobody takes silence for success."""
+    skipped: list[pytest.TestReport] = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple))
+    for reason, count in reasons.items():
+        terminalreporter.write_line(
+            f"NOT RUN: {count} tests: {reason.removeprefix('Skipped: ')}", red=True, bold=True
+        )

@@ -1,0 +1,1 @@
+"""A real Kubernetes for demo and tests, built from pinned modules; `python -m tests.cluster` is its face."""

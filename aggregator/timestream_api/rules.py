@@ -1,0 +1,187 @@
+"""Checks that hold twice with one message: in the models, and as CEL rules in the API server."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, Decimal
+from typing import Any, Final
+
+from pydantic import BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, JsonValue
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from timestream_api.values import parse_duration
+
+RULES: Final = "x-kubernetes-validations"
+INT_OR_STRING: Final = "x-kubernetes-int-or-string"
+QUANTITY_PATTERN: Final = r"^[0-9]{1,19}([.][0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+SIZE_PATTERN: Final = r"^[0-9]{1,19}([.][0-9]{1,9})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+DURATION_PATTERN: Final = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"
+_FACTORS: Final = {"m": Decimal("0.001"), "": Decimal(1)} | {
+    prefix + binary: Decimal(1024 if binary else 1000) ** power
+    for power, prefix in enumerate("KMGTP", start=1)
+    for binary in ("i", "")
+}
+
+
+def rule(expression: str, message: str) -> dict[str, str]:
+    """Return one entry of `x-kubernetes-validations`. The message says what is wrong and what to write."""
+    return {"rule": expression, "message": message}
+
+
+def _number(value: object) -> object:
+    if type(value) not in {int, float}:
+        raise ValueError("must be a number, without quotes")
+    return value
+
+
+UNQUOTED: Final = BeforeValidator(_number)
+
+
+def ruled(*rules: dict[str, str]) -> ConfigDict:
+    """Return the `model_config` of a model with these rules between its fields."""
+    return ConfigDict(json_schema_extra={RULES: [dict[str, JsonValue](entry) for entry in rules]})
+
+
+def parse_quantity(value: object) -> Decimal:
+    """Return a Kubernetes quantity as a number: 3, "2Gi", "500M", "100m".
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = str(value)
+    match = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", text)
+    if isinstance(value, bool) or not match or not re.fullmatch(QUANTITY_PATTERN, text):
+        raise ValueError(f"{text!r} is no quantity: give a number, with a unit if you like (2Gi, 500M)")
+    number, unit = match.groups()
+    return Decimal(number) * _FACTORS["K" if unit == "k" else unit]
+
+
+def _with_rule(schema: JsonSchemaValue, added: dict[str, str]) -> JsonSchemaValue:
+    return schema | {RULES: [*schema.get(RULES, []), added]}
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """Annotation: `expression` must hold between a value and the old one, which the API server knows."""
+
+    expression: str
+    message: str
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return _with_rule(handler(schema), rule(self.expression, self.message))
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Annotation: `check` of the value must hold, as `expression` says it in CEL."""
+
+    check: Callable[[Any], bool]
+    expression: str
+    message: str
+
+    def __get_pydantic_core_schema__(self, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._validate, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return _with_rule(handler(schema), rule(self.expression, self.message))
+
+    def _validate(self, value: Any) -> Any:
+        if not self.check(value):
+            raise ValueError(self.message)
+        return value
+
+
+def matching(pattern: str, message: str) -> Checked:
+    """Return the check that a text matches `pattern`: RE2, without quotes and backslashes."""
+    return Checked(lambda text: bool(re.fullmatch(pattern, text)), f"self.matches('{pattern}')", message)
+
+
+@dataclass(frozen=True, slots=True)
+class IntOrString:
+    """Annotation: a number or a text with units, as Kubernetes writes them, and what it means here."""
+
+    parse: Callable[[int | str], Any]
+    expression: str
+    message: str
+    max_length: int
+
+    def __get_pydantic_core_schema__(self, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._validate, handler(source))
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, __: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {
+            INT_OR_STRING: True,
+            "maxLength": self.max_length,
+            RULES: [rule(self.expression, self.message)],
+        }
+
+    def as_written(self) -> "IntOrString":
+        """Return the same check of a value that is passed on to Kubernetes as it was written."""
+
+        def parse(value: int | str) -> int | str:
+            self.parse(value)
+            return value
+
+        return replace(self, parse=parse)
+
+    def _validate(self, value: object) -> Any:
+        match value:
+            case int() | str() if not isinstance(value, bool):
+                return self.parse(value)
+            case _:
+                raise ValueError(self.message)
+
+
+def duration(shortest: str, longest: str) -> IntOrString:
+    """Return the annotation of a time in seconds, written as whole seconds or like 1h30m, 10m, 90s."""
+    low, high = parse_duration(shortest), parse_duration(longest)
+    message = (
+        f"must be a time from {shortest} to {longest}: "
+        "write whole seconds (600) or hours, minutes and seconds (1h30m, 10m, 90s)"
+    )
+
+    def parse(value: int | str) -> float:
+        if isinstance(value, str) and not (value and re.fullmatch(DURATION_PATTERN, value)):
+            raise ValueError(message)
+        if not low <= (seconds := parse_duration(value)) <= high:
+            raise ValueError(message)
+        return seconds
+
+    expression = (
+        f"type(self) == int ? self >= {low:.0f} && self <= {high:.0f} : self != '' && "
+        f"self.matches('{DURATION_PATTERN}') && "
+        f"duration(self) >= duration('{shortest}') && duration(self) <= duration('{longest}')"
+    )
+    return IntOrString(parse, expression, message, max_length=21)
+
+
+def size(smallest: str, largest: str) -> IntOrString:
+    """Return the annotation of a number of bytes, written as such or like 2Gi, 500M."""
+    low, high = parse_quantity(smallest), parse_quantity(largest)
+    message = (
+        f"must be a size from {smallest} to {largest}: write bytes (1073741824) or a quantity (1Gi, 500M)"
+    )
+
+    def parse(value: int | str) -> int:
+        if not re.fullmatch(SIZE_PATTERN, str(value)) or not low <= (bytes_ := parse_quantity(value)) <= high:
+            raise ValueError(message)
+        return int(bytes_.to_integral_value(ROUND_CEILING))
+
+    expression = (
+        f"type(self) == int ? self >= {low} && self <= {high} : self.matches('{SIZE_PATTERN}') && "
+        f"quantity(self).compareTo(quantity('{smallest}')) >= 0 && "
+        f"quantity(self).compareTo(quantity('{largest}')) <= 0"
+    )
+    return IntOrString(parse, expression, message, max_length=31)
+
+
+def quantity() -> IntOrString:
+    """Return the annotation of a quantity that is passed on to Kubernetes as it was written."""
+    message = "must be a quantity: write a number, with a unit if you like (1, 500m, 2Gi)"
+    expression = f"type(self) == int ? self >= 0 : self.matches('{QUANTITY_PATTERN}')"
+    return IntOrString(parse_quantity, expression, message, max_length=31).as_written()

@@ -1,0 +1,70 @@
+"""What one recorder needs to know: read from the command line or environment, written by the operator."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import Field, StringConstraints
+
+from timestream_api.values import Host, Layout, LogLevel, Model, Seconds, StreamId
+
+MIB: Final = 1 << 20
+ResourceRef = Annotated[str, StringConstraints(max_length=320, pattern=r"^[a-z0-9.-]+/[a-z0-9.-]+$")]
+
+
+class RecorderSettings(Model):
+    """Everything one recorder needs to know. Times are seconds, sizes bytes."""
+
+    address: Host = Field(default="localhost", description="Host name or IP address of the G3NetworkSender")
+    port: int = Field(default=50000, ge=1, le=65535, description="TCP port of the G3NetworkSender")
+    time_per_file: Seconds = Field(
+        default=600, ge=1, description="Longest time that one file covers: 600, 10m or 1h30m"
+    )
+    data_dir: Path = Field(default=Path("/data"), description="Folder under which the files are written")
+    stream_id: StreamId = Field(
+        default="stream", description="Name of the stream, where its frames do not say one"
+    )
+    layout: Layout = Field(default=Layout.TIMESTAMP, description="How folders and files are named")
+    frame_gap: Seconds = Field(
+        default=5, gt=0, description="A pause in the recorded frames that ends an acquisition"
+    )
+    read_timeout: Seconds = Field(
+        default=5, ge=1, description="A silence after which the connection is replaced"
+    )
+    max_file_bytes: int | None = Field(
+        default=None, ge=MIB, description="Largest file, if files are limited by size too"
+    )
+    max_frame_bytes: int = Field(
+        default=256 * MIB, ge=1024, le=2048 * MIB, description="Largest frame that is believed"
+    )
+    buffer_bytes: int = Field(
+        default=256 * MIB, ge=4 * MIB, description="Memory between the network and the disk"
+    )
+    min_free_bytes: int = Field(
+        default=1024 * MIB, ge=0, description="Free space below which the recorder warns"
+    )
+    max_stall: Seconds = Field(
+        default=600, ge=1, description="Disk trouble after which frames are discarded and counted"
+    )
+    sync_interval: Seconds = Field(
+        default=5, gt=0, description="Longest time between two fdatasync of a growing file"
+    )
+    verify: bool = Field(default=True, description="Read each published file back through spt3g")
+    http_port: int = Field(
+        default=8080, ge=0, le=65535, description="Port of probes, metrics and status; 0 turns them off"
+    )
+    log_level: LogLevel = Field(default=LogLevel.INFO, description="Least severe messages to write")
+    report_to: ResourceRef | None = Field(
+        default=None, description="NAMESPACE/NAME of the TimestreamAggregation that gets the status report"
+    )
+
+    def to_args(self) -> list[str]:
+        """Return the options, defaults left out, that the command line reads back into equal settings."""
+        values = self.model_dump(mode="json", exclude_defaults=True)
+        return [f"--{name.replace('_', '-')}={_text(value)}" for name, value in values.items()]
+
+
+def _text(value: object) -> str:
+    """Return `value` as an option's text: whole seconds without a fraction, true and false in lower case."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

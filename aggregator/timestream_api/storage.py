@@ -1,0 +1,152 @@
+"""Where the files go: a claim that exists, or one that the operator makes."""
+
+from enum import StrEnum
+from typing import Annotated, Final, Self
+
+from pydantic import Field, model_validator
+
+from timestream_api.pod import Annotations, Labels, ObjectName
+from timestream_api.rules import Checked, Transition, matching, rule, ruled, size
+from timestream_api.values import Model
+
+_INSTEAD: Final = "create another TimestreamAggregation for the new place"
+_MOVED: Final = f"cannot change, since the files recorded so far would stay behind: {_INSTEAD}"
+_BOUND: Final = f"cannot change, since the claim has been made with it: {_INSTEAD}"
+_ONE_PLACE: Final = (
+    "give exactly one of claimName (a PersistentVolumeClaim that exists) "
+    "and volumeClaimTemplate (one that is made for this stream)"
+)
+_NOT_OURS: Final = (
+    "reclaimPolicy Delete needs volumeClaimTemplate: a claim that exists already is never deleted"
+)
+
+
+def _stays(field: str, message: str) -> dict[str, str]:
+    """Return the rule that an optional field is neither added nor removed."""
+    return rule(f"has(self.{field}) == has(oldSelf.{field})", f"{field} {message}")
+
+
+def _fixed(field: str, message: str) -> Transition:
+    """Return the annotation of a field whose value never changes."""
+    return Transition("self == oldSelf", f"{field} {message}")
+
+
+class ReclaimPolicy(StrEnum):
+    """What happens to a claim that the operator made when its resource is deleted."""
+
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
+class AccessMode(StrEnum):
+    """Who may mount the volume. Modes that cannot write are left out."""
+
+    READ_WRITE_ONCE = "ReadWriteOnce"
+    READ_WRITE_ONCE_POD = "ReadWriteOncePod"
+    READ_WRITE_MANY = "ReadWriteMany"
+
+
+AccessModes = Annotated[
+    tuple[AccessMode, ...],
+    Field(min_length=1, max_length=3),
+    Checked(
+        lambda modes: AccessMode.READ_WRITE_ONCE_POD not in modes or len(modes) == 1,
+        "!('ReadWriteOncePod' in self) || self.size() == 1",
+        "ReadWriteOncePod must be the only access mode: remove the others",
+    ),
+    _fixed("accessModes", _BOUND),
+]
+VolumeSize = Annotated[
+    int | str,
+    size("1Mi", "1Pi").as_written(),
+    Transition(
+        "quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0",
+        "a volume can grow, not shrink: give at least the size it has",
+    ),
+]
+SubPath = Annotated[
+    str,
+    Field(max_length=255),
+    matching(
+        "^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$",
+        "must be a folder in the volume such as lab/stream1: no leading slash, no part begins with a dot",
+    ),
+    _fixed("subPath", _MOVED),
+]
+
+
+class ClaimRequests(Model):
+    """What the claim asks for."""
+
+    storage: VolumeSize = Field(description="Size of the volume, such as 100Gi. It can grow, not shrink")
+
+
+class ClaimResources(Model):
+    """Size of the claim."""
+
+    requests: ClaimRequests = Field(description="What the claim asks for")
+
+
+class ClaimSpec(Model):
+    """The claim's own spec."""
+
+    model_config = ruled(_stays("storageClassName", _BOUND))
+
+    access_modes: AccessModes = Field(
+        default=(AccessMode.READ_WRITE_ONCE,), description="Who may mount the volume. Cannot change"
+    )
+    storage_class_name: Annotated[ObjectName, _fixed("storageClassName", _BOUND)] | None = Field(
+        default=None, description="StorageClass; the cluster's default when left out. Cannot change"
+    )
+    resources: ClaimResources = Field(description="Size of the claim")
+
+
+class ClaimMetadata(Model):
+    """Labels and annotations of the claim."""
+
+    labels: Labels | None = Field(default=None, description="Labels of the claim")
+    annotations: Annotations | None = Field(default=None, description="Annotations of the claim")
+
+
+class ClaimTemplate(Model):
+    """The PersistentVolumeClaim that the operator makes, as in a StatefulSet."""
+
+    metadata: ClaimMetadata | None = Field(default=None, description="Labels and annotations of the claim")
+    spec: ClaimSpec = Field(description="Size, class and access modes of the claim")
+
+
+class Storage(Model):
+    """Where the files go. The place cannot change later: only the size of the volume can grow."""
+
+    model_config = ruled(
+        rule("has(self.claimName) != has(self.volumeClaimTemplate)", _ONE_PLACE),
+        rule("self.reclaimPolicy != 'Delete' || has(self.volumeClaimTemplate)", _NOT_OURS),
+        rule(
+            "has(self.claimName) == has(oldSelf.claimName)",
+            f"the kind of storage (claimName or volumeClaimTemplate) {_MOVED}",
+        ),
+        _stays("subPath", _MOVED),
+    )
+
+    claim_name: Annotated[ObjectName, _fixed("claimName", _MOVED)] | None = Field(
+        default=None, description="PersistentVolumeClaim that exists, in the same namespace. Cannot change"
+    )
+    volume_claim_template: ClaimTemplate | None = Field(
+        default=None, description="PersistentVolumeClaim that is made for this stream"
+    )
+    sub_path: SubPath | None = Field(
+        default=None,
+        description="Folder in the volume, such as lab/stream1; its root if left out. Cannot change",
+    )
+    reclaim_policy: ReclaimPolicy = Field(
+        default=ReclaimPolicy.RETAIN,
+        description="What becomes of a claim made from volumeClaimTemplate when this resource is deleted",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.claim_name is None) == (self.volume_claim_template is None):
+            raise ValueError(_ONE_PLACE)
+        if self.reclaim_policy is ReclaimPolicy.DELETE and self.volume_claim_template is None:
+            raise ValueError(_NOT_OURS)
+        return self

@@ -1,0 +1,46 @@
+"""The command line: one word says what to do, and only what that needs is imported."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Final, NoReturn
+
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "record": ("record", "Record one stream of a G3NetworkSender to files"),
+    "simulate": ("simulate", "Be a sender: a G3NetworkSender with a made-up stream"),
+    "verify": ("verify", "Read files through spt3g and say what is in them and what is wrong"),
+    "ls": ("listing", "List the acquisitions and files of a data folder"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that needs one line to say what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end with exit code 2."""
+        self.exit(2, f"timestream-aggregator: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says and return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = _parser(words[0] if words else "").parse_args(words)
+    return import_module(f"timestream_aggregator.{COMMANDS[args.command][0]}").run(args)
+
+
+def _parser(chosen: str) -> argparse.ArgumentParser:
+    """Return the parser; of the commands only the chosen one is loaded."""
+    parser = Parser("timestream-aggregator", description="Records G3 streams to files.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('timestream-aggregator')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module_name, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary}.", allow_abbrev=False)
+        if name == chosen:
+            import_module(f"timestream_aggregator.{module_name}").add_arguments(command)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

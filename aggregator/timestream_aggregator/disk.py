@@ -1,0 +1,89 @@
+"""The system calls that files are made with, one method each.
+
+Nothing is decided here. Each method is one call (or one that has to be taken with its partner), so that a
+test can make the first, the second, the third of them fail.
+"""
+
+import ctypes
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+_RENAME_NOREPLACE: Final = 1
+_AT_FDCWD: Final = -100
+
+
+class Disk:
+    """The real disk. Every method raises OSError as the kernel says it."""
+
+    def create(self, path: Path) -> int:
+        """Return a descriptor of the new file `path`; FileExistsError if there is one."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+
+    def lock(self, fd: int) -> None:
+        """Mark the file as being written; BlockingIOError if somebody else did."""
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def write(self, fd: int, pieces: Sequence[memoryview | bytes], offset: int) -> int:
+        """Write `pieces` at `offset` and return how many bytes were taken."""
+        return os.pwritev(fd, pieces, offset)
+
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        """Return up to `size` bytes at `offset`."""
+        return os.pread(fd, size, offset)
+
+    def sync_data(self, fd: int) -> None:
+        """Bring the file's bytes to the disk."""
+        os.fdatasync(fd)
+
+    def sync(self, fd: int) -> None:
+        """Bring the file's bytes and its attributes to the disk."""
+        os.fsync(fd)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut the file to `size` bytes."""
+        os.ftruncate(fd, size)
+
+    def close(self, fd: int) -> None:
+        """Close the descriptor, and with it the lock."""
+        os.close(fd)
+
+    def link(self, old: Path, new: Path) -> None:
+        """Give `old` the further name `new`; FileExistsError if that is taken."""
+        os.link(old, new, follow_symlinks=False)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Rename `old` to `new`; FileExistsError if that is taken. For file systems without hard links."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.renameat2(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), _RENAME_NOREPLACE):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(new))
+
+    def same(self, one: Path, other: Path) -> bool:
+        """Return whether two names, both there, are names of one file."""
+        return one.samefile(other)
+
+    def unlink(self, path: Path) -> None:
+        """Take the name `path` away; nothing happens if it is gone already."""
+        path.unlink(missing_ok=True)
+
+    def make_folder(self, path: Path) -> None:
+        """Make the folder `path` and those above it, where they are missing."""
+        path.mkdir(parents=True, exist_ok=True)
+
+    def names(self, folder: Path) -> list[str]:
+        """Return the names in `folder`; none if it is not there."""
+        try:
+            return os.listdir(folder)  # noqa: PTH208 - names are all that is wanted
+        except FileNotFoundError:
+            return []
+
+    def sync_folder(self, path: Path) -> None:
+        """Bring the names in the folder `path` to the disk."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -1,0 +1,113 @@
+"""What of the G3 format the recorder knows: sizes, the blobs of small values, and what is no frame at all.
+
+A stream or file is frames one after another. A frame, all integers little endian: u8 1, u32 class version 1,
+i32 n, u32 type, then n times {u64 length, name, u64 length, blob}, then u32 CRC-32C over names and blobs in
+order, with initial value 0 and no final xor. A small value's blob is a fixed prefix, then the value.
+"""
+
+import struct
+from functools import lru_cache
+from typing import Final, NoReturn
+
+MAX_ENTRIES: Final = 4096
+MAX_NAME_BYTES: Final = 1024
+HEADER: Final = struct.Struct("<BIiI")
+U64: Final = struct.Struct("<Q")
+U32: Final = struct.Struct("<I")
+CRC_START: Final = 0xFFFFFFFF
+"""With a CRC-32C that xors at both ends: start with this, and xor the result with it."""
+
+_OBJECT: Final = b"\x01\x01\x00\x00\x80"
+_SCALAR: Final = b"\x01\x00\x00\x80\x01\x00\x00\x00\x01\x00\x00\x00"
+INT_PREFIX: Final = _OBJECT + U64.pack(5) + b"G3Int" + _SCALAR
+STRING_PREFIX: Final = _OBJECT + U64.pack(8) + b"G3String" + _SCALAR
+_INT: Final = struct.Struct(f"<{len(INT_PREFIX)}sq")
+_STRING: Final = struct.Struct(f"<{len(STRING_PREFIX)}sQ")
+
+_BEGINNING: Final = "a frame begins with 01 01 00 00 00"
+_LOOKS_LIKE: Final = {
+    b"\0\0\0\0\1": "frames of a big-endian machine",
+    b"\0\0\0\0\0": "zeros",
+    b"HTTP/": "an HTTP server's answer",
+    b"SSH-": "an SSH server's greeting",
+    b"\x15\x03": "a TLS record",
+    b"\x16\x03": "a TLS record",
+}
+
+
+class WireError(Exception):
+    """What arrives is no G3 stream, or a frame's end cannot be known: the connection is of no further use.
+
+    `what`, `why` and `fix` are for people; `offset` is where in the stream the refused frame begins.
+    """
+
+    def __init__(self, what: str, *, why: str, fix: str) -> None:
+        super().__init__(f"{what}: {why}. {fix}.")
+        self.what, self.why, self.fix, self.offset = what, why, fix, 0
+
+
+def int_value(blob: bytes | None) -> int | None:
+    """Return the value of a G3Int, None if `blob` is none."""
+    if blob is None or len(blob) != _INT.size:
+        return None
+    prefix, value = _INT.unpack(blob)
+    return value if prefix == INT_PREFIX else None
+
+
+def string_value(blob: bytes | None) -> str | None:
+    """Return the value of a G3String, None if `blob` is none. What is no UTF-8 becomes escapes."""
+    if blob is None or len(blob) < _STRING.size:
+        return None
+    prefix, length = _STRING.unpack_from(blob)
+    if prefix != STRING_PREFIX or length != len(blob) - _STRING.size:
+        return None
+    return blob[_STRING.size :].decode(errors="backslashreplace")
+
+
+@lru_cache(maxsize=256)
+def frame_type(code: int) -> str:
+    """Return a frame's type: up to four printable ASCII characters, justified to the right in `code`.
+
+    Raises:
+        WireError: it holds something else.
+    """
+    text = code.to_bytes(4, "big").lstrip(b"\0")
+    if not text or not all(0x20 < byte < 0x7F for byte in text):
+        _refuse(f"a frame of type {code:#010x}", "a type is one to four printable ASCII characters")
+    return text.decode("ascii")
+
+
+def refuse_header(head: bytes) -> NoReturn:
+    """Raise the WireError that says what `head`, HEADER.size bytes that begin no frame, looks like."""
+    mark, version, entries, _ = HEADER.unpack(head)
+    if mark == 1 and version == 1:
+        _refuse(f"a frame with {entries} entries", f"a frame has 1 to {MAX_ENTRIES}")
+    if mark == 1:
+        _refuse(f"a frame of class version {version}", "this recorder knows version 1")
+    for beginning, guess in _LOOKS_LIKE.items():
+        if head.startswith(beginning):
+            _refuse(f"{guess} ({head.hex(' ')})", _BEGINNING)
+    text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in head)
+    _refuse(f"{head.hex(' ')} ({text})", _BEGINNING)
+
+
+def refuse_name(length: int) -> NoReturn:
+    """Raise the WireError about an entry whose name has `length` bytes."""
+    _refuse(f"an entry with a name of {length} bytes", f"a name has at most {MAX_NAME_BYTES}")
+
+
+def refuse_size(size: int, limit: int) -> NoReturn:
+    """Raise the WireError about a frame that announces at least `size` bytes."""
+    raise WireError(
+        f"Expected a G3 frame and found one of at least {size} bytes",
+        why=f"the limit is {limit}",
+        fix="Check that the sender is sound; if its frames are really that large, raise maxFrameBytes",
+    )
+
+
+def _refuse(found: str, why: str) -> NoReturn:
+    raise WireError(
+        f"Expected a G3 frame and found {found}",
+        why=why,
+        fix="Check that address and port are those of a G3NetworkSender",
+    )

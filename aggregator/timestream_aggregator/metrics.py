@@ -1,0 +1,112 @@
+"""Prometheus metrics: the report's numbers, when somebody asks. Nothing is counted twice."""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from timestream_api.report import ConnectionState, Report
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics(Collector):
+    """The metrics of one recorder."""
+
+    def __init__(self, report: Callable[[], Report], stream_id: str) -> None:
+        self._report = report
+        self._stream_id = stream_id
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: names are known when they are asked for."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric as it is now."""
+        report = self._report()
+        yield InfoMetricFamily(
+            "timestream_recorder",
+            "The recorder and its stream",
+            {"version": report.version, "stream": self._stream_id},
+        )
+        for name, text, value in (*_connection(report), *_file(report), *_disk(report), *_buffer(report)):
+            if value is not None:
+                yield GaugeMetricFamily(f"timestream_{name}", text, value)
+        for name, text, value in _totals(report):
+            yield CounterMetricFamily(f"timestream_{name}", text, value)
+
+    def text(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+Row = tuple[str, str, float | None]
+
+
+def _connection(report: Report) -> list[Row]:
+    connection = report.connection
+    return [
+        (
+            "connected",
+            "1 while the TCP connection to the sender stands",
+            connection.state is ConnectionState.CONNECTED,
+        ),
+        ("connection_attempts", "Attempts to connect since the last success", connection.attempts),
+        ("last_frame_timestamp_seconds", "When the last frame arrived", _seconds(connection.last_frame_time)),
+        ("start_timestamp_seconds", "When the recorder started", _seconds(report.started_at)),
+    ]
+
+
+def _file(report: Report) -> list[Row]:
+    current, last = report.current_file, report.last_file
+    return [
+        ("recording", "1 while a file is being written", current is not None),
+        ("current_file_bytes", "Bytes in the file being written", current.bytes if current else 0),
+        (
+            "last_file_timestamp_seconds",
+            "When a file was published last",
+            _seconds(last.closed if last else None),
+        ),
+    ]
+
+
+def _disk(report: Report) -> list[Row]:
+    storage = report.storage
+    if storage is None:
+        return []
+    return [
+        ("storage_capacity_bytes", "Size of the file system of the data folder", storage.capacity_bytes),
+        ("storage_free_bytes", "What is free there for the recorder", storage.free_bytes),
+        ("storage_writable", "0 while writing fails and the sender is held back", storage.writable),
+    ]
+
+
+def _buffer(report: Report) -> list[Row]:
+    return [
+        ("buffer_bytes", "Received and not yet given to the disk", report.buffer.bytes),
+        ("buffer_peak_bytes", "The most there has been since the start", report.buffer.peak_bytes),
+        ("buffer_stalled", "1 while the buffer is full and the sender is held back", report.buffer.stalled),
+    ]
+
+
+def _totals(report: Report) -> list[tuple[str, str, float]]:
+    totals = report.totals
+    return [
+        ("recorded_frames", "Frames written to files", totals.frames),
+        ("recorded_bytes", "Bytes of frames written to files", totals.bytes),
+        ("published_files", "Files that have got their final name", totals.files),
+        ("verified_files", "Files read back through spt3g", totals.verified),
+        ("lost_frames", "Frames that the sender counted and that are in no file", totals.lost),
+        ("duplicate_frames", "Repeated frames that were not written again", totals.duplicates),
+        ("quarantined_pieces", "Damaged pieces of the stream kept aside", totals.quarantined),
+        ("gaps", "Pauses that ended an acquisition", totals.gaps),
+    ]
+
+
+def _seconds(when: datetime | None) -> float | None:
+    return None if when is None else when.timestamp()

@@ -1,0 +1,121 @@
+"""TCP sockets that never block, notice a vanished host, and are never connected to themselves."""
+
+import errno
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+CONNECT_TIMEOUT: Final = 5.0
+_PROBES: Final = 3  # unanswered keep-alive probes, a second apart, after which a host counts as vanished
+
+
+class UnresolvedError(OSError):
+    """The host name has no address now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One address that a host name stands for."""
+
+    family: socket.AddressFamily
+    address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+
+    def __str__(self) -> str:
+        """Return it as people write it."""
+        host, port = self.address[:2]
+        return f"[{host}]:{port}" if self.family == socket.AF_INET6 else f"{host}:{port}"
+
+
+class Waker:
+    """Waits for sockets, and for another thread that has something to say."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def wake(self) -> None:
+        """End the wait. Any thread may call this."""
+        os.eventfd_write(self._fd, 1)
+
+    def wait(self, readable: Iterable[int], timeout: float, *, to_write: int | None = None) -> set[int]:
+        """Return which descriptors can be read (`to_write`: written) or have failed, within `timeout` seconds.
+
+        A call of `wake()` ends the wait, and is forgotten then.
+        """
+        poll = select.poll()
+        for fd in (self._fd, *readable):
+            poll.register(fd, select.POLLIN)
+        if to_write is not None:
+            poll.register(to_write, select.POLLOUT)
+        events = {fd for fd, _ in poll.poll(max(0.0, timeout) * 1000)}
+        if self._fd in events:
+            os.eventfd_read(self._fd)
+        return events
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self._fd)
+
+
+def resolve(host: str, port: int) -> list[Target]:
+    """Return all addresses of `host`, the preferred first. May take as long as the name service does.
+
+    Raises:
+        UnresolvedError: there is none.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        raise UnresolvedError(errno.EHOSTUNREACH, f"the name {host} does not resolve ({error})") from error
+    return [Target(family, address) for family, _, _, _, address in found]
+
+
+def begin(target: Target, read_timeout: float) -> socket.socket:
+    """Return a socket that is being connected to `target`; `finish()` tells how that went."""
+    sock = socket.socket(target.family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        notice_vanished_host(sock, read_timeout)
+        failed = sock.connect_ex(target.address)
+    except OSError:
+        sock.close()
+        raise
+    if failed not in {0, errno.EINPROGRESS}:
+        sock.close()
+        raise OSError(failed, os.strerror(failed))
+    return sock
+
+
+def finish(sock: socket.socket) -> None:
+    """Return if `sock` is connected.
+
+    Raises:
+        OSError: it is not; the socket is closed.
+    """
+    failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if not failed and _connected_to_itself(sock):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        failed = errno.ECONNREFUSED
+    if failed:
+        sock.close()
+        raise OSError(failed, os.strerror(failed))
+
+
+def _connected_to_itself(sock: socket.socket) -> bool:
+    """Return whether the kernel chose the sender's port as ours: on its host we would hold what it needs."""
+    try:
+        return sock.getsockname() == sock.getpeername()
+    except OSError:  # it has ended already; reading it will tell
+        return False
+
+
+def notice_vanished_host(sock: socket.socket, read_timeout: float) -> None:
+    """Let the kernel end the connection a few seconds after `read_timeout` if the host answers no probe."""
+    idle = max(1, round(read_timeout))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, min(idle, 32767))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, (idle + _PROBES) * 1000)

@@ -1,0 +1,64 @@
+"""Watches the disk under the data folder, in a thread of its own: asking a disk that hangs takes for ever."""
+
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Final
+
+from timestream_api.report import Storage
+
+EVERY: Final = 5.0  # seconds
+
+
+class StorageWatch:
+    """Looks at the disk every few seconds. `state` is what it saw last; None before the first look."""
+
+    def __init__(self, root: Path, min_free_bytes: int, log: logging.Logger) -> None:
+        self._root = root
+        self._min_free_bytes = min_free_bytes
+        self._log = log
+        self._stop = threading.Event()
+        self.state: Storage | None = None
+
+    def run(self) -> None:
+        """Look until told to stop."""
+        while not self._stop.is_set():
+            before, self.state = self.state, self.look()
+            self._tell(before, self.state)
+            self._stop.wait(EVERY)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop.set()
+
+    def look(self) -> Storage:
+        """Return what there is to say of the disk now."""
+        try:
+            seen = os.statvfs(self._root)
+        except OSError as error:
+            return Storage(
+                capacity_bytes=0, free_bytes=0, writable=False, trouble=f"{self._root}: {error.strerror}"
+            )
+        capacity, free = seen.f_frsize * seen.f_blocks, seen.f_frsize * seen.f_bavail
+        return Storage(
+            capacity_bytes=capacity,
+            free_bytes=free,
+            writable=not seen.f_flag & os.ST_RDONLY,
+            trouble=self._trouble(free, read_only=bool(seen.f_flag & os.ST_RDONLY)),
+        )
+
+    def _trouble(self, free: int, *, read_only: bool) -> str | None:
+        if read_only:
+            return f"{self._root} is on a file system that is mounted read-only"
+        if free < self._min_free_bytes:
+            return f"only {free / 2**20:.0f} MiB are free, less than {self._min_free_bytes / 2**20:.0f} MiB"
+        return None
+
+    def _tell(self, before: Storage | None, now: Storage) -> None:
+        """Log the beginning and the end of trouble."""
+        was = before is not None and before.trouble is not None
+        if now.trouble is not None and not was:
+            self._log.warning("disk trouble", extra={"why": now.trouble})
+        elif was and now.trouble is None:
+            self._log.info("disk trouble is over", extra={"free": now.free_bytes})

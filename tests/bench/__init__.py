@@ -1,0 +1,1 @@
+"""What recording costs, against its peers, as ratios measured in one run."""

@@ -1,0 +1,336 @@
+"""Files on a real disk, and on one that fails at a chosen call."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crc32c import crc32c
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timestream_aggregator.disk import Disk
+from timestream_aggregator.files import (
+    OWN_FOLDER,
+    WRITE_LIMIT,
+    ChangedOnDiskError,
+    DataFolder,
+    StagedFile,
+    UnusableFolderError,
+    batches,
+    rest,
+    staged_name,
+    wanted_path,
+)
+from timestream_aggregator.naming import Base, FileId
+
+BASE = Base("17000/crate1", "1700000000")
+CALLS = [name for name in vars(Disk) if not name.startswith("_")]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Bytes, cut in two as at the end of a segment."""
+
+    data: bytes
+
+    @property
+    def parts(self) -> Sequence[memoryview]:
+        half = len(self.data) // 2
+        return memoryview(self.data)[:half], memoryview(self.data)[half:]
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+
+ONE, TWO = Frame(b"one " * 100), Frame(b"two " * 400_000)
+
+
+class FailingDisk(Disk):
+    """The real disk, but its `fails_at`-th call (and `times` in all) fails with `number`."""
+
+    def __init__(self, fails_at: int, number: int = errno.ENOSPC, times: int = 1) -> None:
+        self.calls = 0
+        self.failing = range(fails_at, fails_at + times)
+        self.number = number
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        return self.counted(value) if name in CALLS and name != "close" else value
+
+    def counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(call)
+        def counting(*args: Any) -> Any:
+            self.calls += 1
+            if self.calls in self.failing:
+                raise OSError(self.number, os.strerror(self.number))
+            return call(*args)
+
+        return counting
+
+
+def folder(root: Path, disk: Disk | None = None) -> DataFolder:
+    root.mkdir(exist_ok=True)
+    made = DataFolder(root, disk)
+    made.prepare()
+    return made
+
+
+def published(root: Path) -> list[str]:
+    return sorted(str(p.relative_to(root)) for p in root.rglob("*.g3") if OWN_FOLDER not in p.parts)
+
+
+def staged(root: Path) -> list[Path]:
+    return sorted((root / OWN_FOLDER / "staging").iterdir())
+
+
+def test_a_file_has_its_final_name_and_no_other_when_it_is_published(tmp_path: Path) -> None:
+    file = folder(tmp_path).open(FileId(BASE, 0))
+    file.append([ONE, TWO])
+    assert published(tmp_path) == []
+
+    assert file.publish().path == "17000/crate1/1700000000_000.g3"
+
+    final = tmp_path / "17000/crate1/1700000000_000.g3"
+    assert final.read_bytes() == ONE.data + TWO.data
+    assert (file.frames, file.size, file.crc) == (2, final.stat().st_size, crc32c(final.read_bytes()))
+    assert staged(tmp_path) == []
+    assert {path.name for path in tmp_path.iterdir()} == {OWN_FOLDER, "17000"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
+def test_a_final_name_exists_only_if_the_file_is_whole_whichever_call_fails(
+    tmp_path: Path, number: int
+) -> None:
+    for step in count(1):
+        root = tmp_path / str(step)
+        disk = FailingDisk(fails_at=10**9, number=number)
+        data = folder(root, disk)
+        disk.failing = range(disk.calls + step, disk.calls + step + 1)
+        kept, file = 0, None
+        try:
+            file = data.open(FileId(BASE, 0))
+            for frame in (ONE, TWO):
+                file.append([frame])
+                kept = file.size
+            file.sync()
+            file.publish()
+        except OSError:
+            assert all((root / name).read_bytes() == ONE.data + TWO.data for name in published(root))
+            assert published(root) or sum(path.stat().st_size for path in staged(root)) >= kept
+        else:
+            assert published(root) == ["17000/crate1/1700000000_000.g3"]
+            assert disk.calls < disk.failing[0], "a failure was swallowed"
+            return
+        finally:
+            if file is not None:
+                file.close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_publishing_again_after_any_failure_gives_one_whole_file(tmp_path: Path, number: int) -> None:
+    for step in count(1):
+        root, disk = tmp_path / str(step), FailingDisk(fails_at=10**9, number=number)
+        file = folder(root, disk).open(FileId(BASE, 0))
+        file.append([ONE, TWO])
+        disk.failing = range(disk.calls + step, disk.calls + step + 1)
+        failed = False
+        try:
+            file.publish()
+        except OSError:
+            failed = True
+            file.publish()
+        assert published(root) == ["17000/crate1/1700000000_000.g3"]
+        assert (root / published(root)[0]).read_bytes() == ONE.data + TWO.data
+        assert staged(root) == []
+        if not failed:
+            return
+
+
+def test_a_torn_frame_is_cut_off_before_publishing(tmp_path: Path) -> None:
+    class ShortDisk(Disk):
+        """Takes 1,000,000 bytes and is full then."""
+
+        def write(self, fd: int, pieces: Sequence[memoryview | bytes], offset: int) -> int:
+            if offset >= 1_000_000:
+                raise OSError(errno.ENOSPC, "full")
+            return os.pwrite(fd, b"".join(pieces)[: 1_000_000 - offset], offset)
+
+    file = folder(tmp_path, ShortDisk()).open(FileId(BASE, 0))
+    with pytest.raises(OSError, match="full"):
+        file.append([ONE, TWO])
+    assert file.frames == 1
+
+    final = tmp_path / file.publish().path
+
+    assert final.read_bytes() == ONE.data
+    assert file.crc == crc32c(ONE.data)
+
+
+def test_short_writes_are_completed_and_no_write_is_larger_than_a_mebibyte(tmp_path: Path) -> None:
+    asked = list[int]()
+
+    class SlowDisk(Disk):
+        def write(self, fd: int, pieces: Sequence[memoryview | bytes], offset: int) -> int:
+            asked.append(sum(map(len, pieces)))
+            return os.pwrite(fd, b"".join(pieces)[: max(1, asked[-1] // 3)], offset)
+
+    file = folder(tmp_path, SlowDisk()).open(FileId(BASE, 0))
+    file.append([ONE, TWO])
+
+    assert (tmp_path / file.publish().path).read_bytes() == ONE.data + TWO.data
+    assert max(asked) <= WRITE_LIMIT
+
+
+def test_a_failed_sync_is_not_taken_for_a_success_the_second_time(tmp_path: Path) -> None:
+    class ForgetfulDisk(Disk):
+        """Its first sync fails, and what was not on the disk by then is lost, as the kernel may do it."""
+
+        syncs = 0
+
+        def sync(self, fd: int) -> None:
+            self.syncs += 1
+            if self.syncs == 1:
+                os.pwrite(fd, bytes(100), 0)
+                raise OSError(errno.EIO, "lost")
+            super().sync(fd)
+
+    file = folder(tmp_path, ForgetfulDisk()).open(FileId(BASE, 0))
+    file.append([ONE])
+    with pytest.raises(OSError, match="lost"):
+        file.publish()
+    with pytest.raises(ChangedOnDiskError):
+        file.publish()
+
+    assert published(tmp_path) == []
+    assert staged(tmp_path) == [file.path]
+    file.close()
+
+
+def test_after_a_failed_sync_the_bytes_are_given_to_the_disk_again(tmp_path: Path) -> None:
+    class FailsOnce(Disk):
+        written = 0
+
+        def write(self, fd: int, pieces: Sequence[memoryview | bytes], offset: int) -> int:
+            self.written += sum(map(len, pieces))
+            return super().write(fd, pieces, offset)
+
+        def sync_data(self, fd: int) -> None:
+            raise OSError(errno.EIO, f"no sync of {fd}")
+
+    disk = FailsOnce()
+    file = folder(tmp_path, disk).open(FileId(BASE, 0))
+    file.append([ONE, TWO])
+    with pytest.raises(OSError, match="no sync"):
+        file.sync()
+    file.publish()
+
+    assert disk.written == 2 * (ONE.size + TWO.size)
+
+
+def test_numbers_go_on_after_the_highest_and_nothing_is_ever_overwritten(tmp_path: Path) -> None:
+    data = folder(tmp_path)
+    (tmp_path / BASE.folder).mkdir(parents=True)
+    (tmp_path / BASE.path(7)).write_bytes(b"earlier")
+
+    names = list[int]()
+    for _ in range(3):
+        file = data.open(FileId(BASE, 0))
+        file.append([ONE])
+        names.append(file.publish().number)
+
+    assert names == [8, 9, 10]
+    assert (tmp_path / BASE.path(7)).read_bytes() == b"earlier"
+
+
+def test_two_writers_that_want_one_name_both_get_one(tmp_path: Path) -> None:
+    files = [folder(tmp_path).open(FileId(BASE, 0)) for _ in range(2)]
+    for file, frame in zip(files, (ONE, TWO), strict=True):
+        file.append([frame])
+
+    names = [file.publish().path for file in files]
+
+    assert len(set(names)) == 2
+    assert [(tmp_path / name).read_bytes() for name in names] == [ONE.data, TWO.data]
+
+
+def test_without_hard_links_a_rename_that_never_replaces_does_it(tmp_path: Path) -> None:
+    class NoLinks(Disk):
+        def link(self, old: Path, new: Path) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(old), None, str(new))
+
+    data = folder(tmp_path, NoLinks())
+    first, second = (data.open(FileId(BASE, 0)) for _ in range(2))
+    first.append([ONE])
+    second.append([TWO])
+
+    assert [first.publish().number, second.publish().number] == [0, 1]
+    assert (tmp_path / BASE.path(0)).read_bytes() == ONE.data
+    assert staged(tmp_path) == []
+
+
+def test_a_file_system_that_can_only_replace_is_refused(tmp_path: Path) -> None:
+    class Replaces(Disk):
+        def link(self, old: Path, new: Path) -> None:
+            raise OSError(errno.EOPNOTSUPP, "not supported", str(old), None, str(new))
+
+        def rename(self, old: Path, new: Path) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument", str(old), None, str(new))
+
+    with pytest.raises(UnusableFolderError, match="neither hard links nor a rename that never replaces"):
+        folder(tmp_path, Replaces())
+    assert staged(tmp_path) == []
+
+
+def test_a_file_being_written_is_locked(tmp_path: Path) -> None:
+    file = folder(tmp_path).open(FileId(BASE, 0))
+    with file.path.open("rb") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    file.close()
+    with file.path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_folder_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UnusableFolderError, match="no such folder") as refused:
+        DataFolder(tmp_path / "missing").prepare()
+    assert "\n" not in str(refused.value)
+
+
+def test_a_staged_name_tells_where_the_file_is_to_go() -> None:
+    wanted = FileId(Base("17000/a stream", "x.y%z"), 12)
+    assert wanted_path(staged_name(wanted)) == wanted.path
+    assert "/" not in staged_name(wanted)
+
+
+@given(st.lists(st.binary(max_size=50)), st.data())
+def test_whatever_a_write_takes_the_rest_follows(parts: list[bytes], data: st.DataObject) -> None:
+    whole, done, taken = b"".join(parts), b"", [memoryview(part) for part in parts if part]
+    while taken:
+        written = data.draw(st.integers(1, sum(map(len, taken))))
+        done += b"".join(taken)[:written]
+        taken = rest(taken, written)
+    assert done == whole
+
+
+@given(st.lists(st.integers(0, 3 * WRITE_LIMIT), max_size=4))
+def test_batches_are_all_bytes_in_order_and_none_is_too_large(sizes: list[int]) -> None:
+    parts = [memoryview(bytes([index % 251]) * size) for index, size in enumerate(sizes)]
+    found = list(batches(parts))
+    assert b"".join(b"".join(batch) for batch in found) == b"".join(parts)
+    assert all(0 < sum(map(len, batch)) <= WRITE_LIMIT for batch in found)
+
+
+def test_an_abandoned_file_keeps_its_bytes(tmp_path: Path) -> None:
+    file: StagedFile = folder(tmp_path).open(FileId(BASE, 0))
+    file.append([ONE])
+    file.close()
+    file.close()
+    assert file.path.read_bytes() == ONE.data

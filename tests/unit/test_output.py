@@ -1,0 +1,191 @@
+"""What becomes of frames while the disk fails, and when it works again."""
+
+import errno
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from timestream_aggregator.clock import Pulse, utc
+from timestream_aggregator.disk import Disk
+from timestream_aggregator.files import OWN_FOLDER, DataFolder
+from timestream_aggregator.naming import Base, FileId
+from timestream_aggregator.output import DiskGaveNoWayError, Output
+from timestream_api.report import CloseReason
+
+WANTED = FileId(Base("17000", "2023-11-14-22-13-20"), 0)
+HEAD = b"observation;"
+
+
+@dataclass(frozen=True)
+class Frame:
+    data: bytes
+
+    @property
+    def parts(self) -> Sequence[memoryview]:
+        return (memoryview(self.data),)
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+
+@dataclass
+class SmallDisk(Disk):
+    """Is full after `room` bytes in all files, until somebody makes more room; a sync may fail `bad_syncs` times."""
+
+    room: int
+    bad_syncs: int = 0
+    full: threading.Event = field(default_factory=threading.Event)
+
+    def write(self, fd: int, pieces: Sequence[memoryview | bytes], offset: int) -> int:
+        if not self.room:
+            self.full.set()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = os.pwrite(fd, b"".join(pieces)[: self.room], offset)
+        self.room -= written
+        return written
+
+    def sync_data(self, fd: int) -> None:
+        if self.bad_syncs:
+            self.bad_syncs -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super().sync_data(fd)
+
+
+def output_on(root: Path, disk: Disk) -> Output:
+    folder = DataFolder(root, disk)
+    folder.prepare()
+    return Output(folder, 0.0, logging.getLogger("test"), Pulse("writer"))
+
+
+def published(root: Path) -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes() for path in sorted(root.rglob("*.g3")) if OWN_FOLDER not in path.parts
+    }
+
+
+def test_a_full_disk_holds_on_publishes_what_there_is_and_goes_on_in_a_new_file(tmp_path: Path) -> None:
+    disk = SmallDisk(room=40)
+    output = output_on(tmp_path, disk)
+    output.open(WANTED, utc())
+    output.begin_with(HEAD)
+    frames = [Frame(b"frame number %02d;" % number) for number in range(6)]
+    for frame in frames:
+        output.write(frame)
+
+    writing = threading.Thread(target=output.flush)
+    writing.start()
+    assert disk.full.wait(5)
+    time.sleep(0.1)
+    assert "No space left" in (output.state.trouble or "")
+    disk.room = 10_000
+    writing.join(10)
+    output.close(CloseReason.GAP)
+
+    files = published(tmp_path)
+    assert list(files) == [f"{WANTED.base.stem}_000.g3", f"{WANTED.base.stem}_001.g3"]
+    assert all(data.startswith(HEAD) for data in files.values())
+    assert b"".join(data.removeprefix(HEAD) for data in files.values()) == b"".join(f.data for f in frames)
+    assert (output.state.trouble, output.state.frames, output.state.files) == (None, 6, 2)
+    assert list((tmp_path / OWN_FOLDER / "staging").iterdir()) == []
+
+
+def test_a_disk_without_room_for_a_single_frame_leaves_no_file_of_nothing_but_the_head(
+    tmp_path: Path,
+) -> None:
+    disk = SmallDisk(room=len(HEAD) + 3)
+    output = output_on(tmp_path, disk)
+    output.open(WANTED, utc())
+    output.begin_with(HEAD)
+    output.write(Frame(b"frame;"))
+    writing = threading.Thread(target=output.flush)
+    writing.start()
+    assert disk.full.wait(5)
+    disk.full.clear()
+    disk.room = len(HEAD) + 3
+    assert disk.full.wait(5)
+    disk.room = 1000
+    writing.join(10)
+    output.close(CloseReason.GAP)
+
+    assert published(tmp_path) == {f"{WANTED.base.stem}_000.g3": HEAD + b"frame;"}
+
+
+def test_a_failed_sync_ends_the_file_and_the_next_frames_get_another(tmp_path: Path) -> None:
+    output = output_on(tmp_path, SmallDisk(room=10_000, bad_syncs=1))
+    output.open(WANTED, utc())
+    output.write(Frame(HEAD), observation=True)
+    output.write(Frame(b"one;"))
+    output.flush()
+    output.sync_if_due()
+    output.write(Frame(b"two;"))
+    output.close(CloseReason.END)
+
+    assert list(published(tmp_path).values()) == [HEAD + b"one;", HEAD + b"two;"]
+    assert output.state.last is not None
+    assert output.state.last.reason is CloseReason.END
+
+
+def test_when_it_has_to_stop_and_the_disk_takes_nothing_it_says_how_many_frames_that_are(
+    tmp_path: Path,
+) -> None:
+    output = output_on(tmp_path, SmallDisk(room=8))
+    output.open(WANTED, utc())
+    for data in (b"one;", b"two;", b"three;"):
+        output.write(Frame(data))
+    output.stop(patience=0.3)
+    with pytest.raises(DiskGaveNoWayError):
+        output.flush()
+
+    assert output.abandon() == 1
+    assert list(published(tmp_path).values()) == [b"one;two;"]
+
+
+def test_a_file_that_cannot_be_published_stays_staged_with_all_its_bytes(tmp_path: Path) -> None:
+    class NoNames(Disk):
+        def make_folder(self, path: Path) -> None:
+            if OWN_FOLDER not in path.parts and self.closed:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            super().make_folder(path)
+
+        closed = False
+
+    disk = NoNames()
+    output = output_on(tmp_path, disk)
+    output.open(WANTED, utc())
+    output.write(Frame(b"one;"))
+    output.flush()
+    disk.closed = True
+    output.stop(patience=0.0)
+    with pytest.raises(DiskGaveNoWayError, match="Permission denied"):
+        output.close(CloseReason.STOPPED)
+    output.abandon()
+
+    assert published(tmp_path) == {}
+    assert [path.read_bytes() for path in (tmp_path / OWN_FOLDER / "staging").iterdir()] == [b"one;"]
+
+
+def test_a_file_to_which_no_frame_comes_is_never_made(tmp_path: Path) -> None:
+    output = output_on(tmp_path, Disk())
+    output.open(WANTED, utc())
+    output.close(CloseReason.STOPPED)
+
+    assert published(tmp_path) == {}
+    assert list((tmp_path / OWN_FOLDER / "staging").iterdir()) == []
+
+
+def test_a_number_is_not_used_again_when_somebody_has_fetched_the_file(tmp_path: Path) -> None:
+    output = output_on(tmp_path, Disk())
+    for number in range(3):
+        output.open(WANTED, utc())
+        output.write(Frame(b"one;"))
+        output.close(CloseReason.DISK)
+        (path,) = (tmp_path / WANTED.base.folder).iterdir()
+        assert path.name == f"{WANTED.base.stem}_{number:03d}.g3"
+        path.unlink()

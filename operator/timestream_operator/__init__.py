@@ -1,0 +1,1 @@
+"""The operator: turns each TimestreamAggregation into a running recorder."""

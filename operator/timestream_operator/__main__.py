@@ -1,0 +1,36 @@
+"""Start of the operator: `python -m timestream_operator`. Settings, logging, the parts put together."""
+
+import os
+import socket
+import sys
+
+from timestream_operator.cache import Cache
+from timestream_operator.cluster import Cluster, UnavailableError
+from timestream_operator.controller import Controller
+from timestream_operator.logs import set_up
+from timestream_operator.manifests import Defaults
+from timestream_operator.objects import Key
+from timestream_operator.queue import WorkQueue
+from timestream_operator.settings import in_pod, read_settings
+from timestream_operator.watch import Watch
+
+
+def main() -> int:
+    """Run until SIGTERM; return the exit status."""
+    settings = read_settings(sys.argv[1:], os.environ)
+    set_up(settings.log_level, as_json=in_pod())
+    try:
+        cluster = Cluster.connect(settings.workers + 1)
+    except UnavailableError as error:
+        sys.stderr.write(f"No API server: {error}. Set KUBECONFIG, or run in a pod.\n")
+        return 1
+    cache = Cache()
+    defaults = Defaults(settings.recorder_image, settings.recorder_image_pull_policy)
+    controller = Controller(cluster, cache, defaults, socket.gethostname())
+    queue = WorkQueue[Key](controller.reconcile, settings.workers)
+    Watch(cache, controller, queue, settings.namespace).run(settings.health_port)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

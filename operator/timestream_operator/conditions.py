@@ -1,0 +1,257 @@
+"""What is true of a stream: the six conditions and the phase, from what was seen. Pure.
+
+Messages hold nothing that changes while all goes well: a steady stream costs no write.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from timestream_api.report import ConnectionState, Report
+from timestream_api.resource import Condition, ConditionStatus, ConditionType, Phase, Spec
+from timestream_operator.objects import Manifest, dig, is_going
+from timestream_operator.problems import Problem, of_pod, running_since, sentences
+
+REPORT_LASTS: Final = timedelta(minutes=3)
+LONGEST_MESSAGE: Final = 4096
+LONGEST_REASON: Final = 128
+TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was seen of one resource and its objects at the time `now`."""
+
+    now: datetime
+    spec: Spec
+    claim_name: str
+    claim: Manifest | None
+    pod: Manifest | None
+    report: Report | None
+    trouble: Problem | None = None  # what keeps the children from being as asked
+    pod_warning: str = ""
+    claim_warning: str = ""
+    started: datetime | None = None  # since when the recorder should be running, while it does not
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What holds for one condition."""
+
+    status: ConditionStatus
+    reason: str
+    message: str
+
+
+Findings = Mapping[ConditionType, Finding]
+
+
+def findings(facts: Facts) -> Findings:
+    """Return what holds for every condition."""
+    ready, connected = ready_of(facts), connected_of(facts)
+    return {
+        ConditionType.RECONCILED: reconciled_of(facts.trouble),
+        ConditionType.READY: ready,
+        ConditionType.CONNECTED: connected,
+        ConditionType.RECORDING: recording_of(facts, connected),
+        ConditionType.STORAGE_READY: storage_of(facts),
+        ConditionType.DATA_INTACT: intact_of(facts.report),
+    }
+
+
+def findings_of_bad_spec(why: str) -> Findings:
+    """Return the conditions of a resource whose spec this operator does not understand."""
+    unknown = Finding(UNKNOWN, "InvalidSpec", "The spec is not understood.")
+    bad = Finding(FALSE, "InvalidSpec", sentences(why, "Correct the spec"))
+    return {**dict.fromkeys(ConditionType, unknown), ConditionType.RECONCILED: bad}
+
+
+def reconciled_of(trouble: Problem | None) -> Finding:
+    """Return whether the children are as asked."""
+    if trouble:
+        return Finding(FALSE, trouble.reason, sentences(trouble.message))
+    return Finding(TRUE, "AsAsked", "All objects are as the spec asks.")
+
+
+def ready_of(facts: Facts) -> Finding:
+    """Return whether the recorder's pod runs and can write."""
+    if facts.spec.suspend and facts.pod is None:
+        return _suspended()
+    problem = of_pod(facts.pod, facts.pod_warning)
+    if problem:
+        return Finding(FALSE, problem.reason, sentences(problem.message))
+    return Finding(TRUE, "PodReady", "The recorder runs and can write.")
+
+
+def connected_of(facts: Facts) -> Finding:
+    """Return whether the recorder is connected to its sender."""
+    unheard = _unheard(facts)
+    if unheard or not facts.report:
+        return unheard or _no_report()
+    connection = facts.report.connection
+    match connection.state:
+        case ConnectionState.CONNECTED:
+            return Finding(TRUE, "Connected", f"Connected to {connection.endpoint}.")
+        case ConnectionState.CONNECTING:
+            why = f"No connection to {connection.endpoint}: {connection.last_error or 'not answered yet'}"
+            return Finding(FALSE, "NotConnected", sentences(why, "The recorder keeps trying"))
+        case ConnectionState.STOPPED:
+            return Finding(FALSE, "Stopped", "The recorder has stopped.")
+
+
+def recording_of(facts: Facts, connected: Finding) -> Finding:
+    """Return whether frames are being recorded."""
+    if connected.status is not TRUE or not facts.report:
+        return Finding(connected.status, connected.reason, connected.message)
+    if facts.report.acquisition:
+        return Finding(TRUE, "Recording", "Frames are being recorded.")
+    return Finding(FALSE, "NoFrames", "Connected, and no frames to record arrive.")
+
+
+def storage_of(facts: Facts) -> Finding:
+    """Return whether the claim is bound and the disk takes what comes."""
+    trouble = _claim_trouble(facts) or (_disk_trouble(facts) if _is_heard(facts) else None)
+    if trouble:
+        return Finding(FALSE, trouble.reason, sentences(trouble.message))
+    return Finding(TRUE, "Bound", f"PersistentVolumeClaim {facts.claim_name} is bound.")
+
+
+def intact_of(report: Report | None) -> Finding:
+    """Return whether the current acquisition has all frames that its sender counted, by the latest report.
+
+    What earlier ones lost stays in the report's totals.
+    """
+    if report is None:
+        return Finding(UNKNOWN, "NoReport", "The recorder has not reported yet.")
+    last, lost = report.last_file, report.acquisition.lost if report.acquisition else 0
+    if last and last.verified is False:
+        return Finding(FALSE, "FileDamaged", f"{last.path} could not be read back as it was written.")
+    if lost:
+        return Finding(
+            FALSE, "FramesLost", f"The current acquisition lacks {lost} frames that its sender counted."
+        )
+    return Finding(TRUE, "NothingLost", "The current acquisition lacks no frame.")
+
+
+def phase_of(found: Findings, facts: Facts) -> tuple[Phase, str]:
+    """Return the phase and the reason of the condition that decides it: the first row that holds."""
+    types = ConditionType
+    ready, storage, intact = found[types.READY], found[types.STORAGE_READY], found[types.DATA_INTACT]
+    connected, recording = found[types.CONNECTED], found[types.RECORDING]
+    is_up, suspended = ready.status is TRUE, facts.spec.suspend
+    problem = None if suspended else of_pod(facts.pod, facts.pod_warning)
+    table: Sequence[tuple[bool, Phase, str]] = (
+        (not is_up and _lasts(facts.trouble), Phase.FAILED, found[types.RECONCILED].reason),
+        (suspended, Phase.SUSPENDED, "Suspended"),
+        (not is_up and _lasts(problem), Phase.FAILED, ready.reason),
+        (not is_up and storage.status is not TRUE, Phase.PENDING, storage.reason),
+        (not is_up, Phase.PENDING, ready.reason),
+        (storage.status is not TRUE, Phase.DEGRADED, storage.reason),
+        (connected.reason == "ReportStale", Phase.DEGRADED, connected.reason),
+        (intact.reason == "FileDamaged", Phase.DEGRADED, intact.reason),
+        (recording.status is TRUE, Phase.RECORDING, recording.reason),
+        (connected.status is TRUE, Phase.IDLE, recording.reason),
+    )
+    decided = next(((phase, reason) for holds, phase, reason in table if holds), None)
+    return decided or (Phase.WAITING, connected.reason)
+
+
+def _lasts(problem: Problem | None) -> bool:
+    return problem is not None and problem.lasting
+
+
+def with_times(
+    old: Sequence[Condition], found: Findings, generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """Return all conditions. The transition time moves only with the status: it tells how long that is so."""
+    known = {condition.type: condition for condition in old}
+    return tuple(_condition(kind, known.get(kind), found[kind], generation, now) for kind in ConditionType)
+
+
+def _condition(
+    kind: ConditionType, old: Condition | None, finding: Finding, generation: int, now: datetime
+) -> Condition:
+    since = old.last_transition_time if old and old.status is finding.status else now.replace(microsecond=0)
+    return Condition(
+        type=kind,
+        status=finding.status,
+        observed_generation=generation,
+        last_transition_time=since,
+        reason=finding.reason[:LONGEST_REASON],
+        message=finding.message[:LONGEST_MESSAGE],
+    )
+
+
+def report_ends(report: Report) -> datetime:
+    """Return until when a report counts."""
+    return report.time + REPORT_LASTS
+
+
+def _unheard(facts: Facts) -> Finding | None:
+    """Return why the report says nothing about the connection now, None when it does."""
+    if facts.spec.suspend:
+        return _suspended()
+    started = running_since(facts.pod)
+    if not started:
+        return Finding(FALSE, "NotRunning", "The recorder does not run.")
+    report = facts.report
+    if not facts.spec.status_reporting:
+        return Finding(UNKNOWN, "ReportingOff", "spec.statusReporting is false.")
+    if report is None or report.time < datetime.fromisoformat(started):
+        return _no_report()
+    if not abs(facts.now - report.time) <= REPORT_LASTS:
+        return Finding(UNKNOWN, "ReportStale", _stale(report, facts.now))
+    return None
+
+
+def _stale(report: Report, now: datetime) -> str:
+    when = report.time.isoformat(timespec="seconds")
+    if report.time > now:
+        return f"The recorder's last report is of {when}, which is to come. Compare the clocks of the nodes."
+    fix = "Check `kubectl logs`, and that the node reaches the API server."
+    return f"The recorder's last report is of {when}. {fix}"
+
+
+def _is_heard(facts: Facts) -> bool:
+    return _unheard(facts) is None
+
+
+def _no_report() -> Finding:
+    return Finding(UNKNOWN, "NoReport", "The recorder has not reported yet.")
+
+
+def _suspended() -> Finding:
+    return Finding(FALSE, "Suspended", "spec.suspend is true.")
+
+
+def _claim_trouble(facts: Facts) -> Problem | None:
+    name, claim = f"PersistentVolumeClaim {facts.claim_name}", facts.claim
+    if claim is None:
+        if facts.spec.storage.claim_name:
+            return Problem("ClaimMissing", f"{name} does not exist in this namespace. Create it")
+        return Problem("ClaimPending", f"{name} is being made")
+    if is_going(claim):
+        return Problem("ClaimDeleting", f"{name} is being deleted: its files go when the pod stops")
+    match dig(claim, "status", "phase", default="Pending"):
+        case "Bound":
+            return None
+        case "Lost":
+            return Problem("ClaimLost", f"The volume of {name} is gone. Restore it, or make another claim")
+        case _:
+            reason = "ClaimNotBound" if facts.claim_warning else "ClaimPending"
+            return Problem(reason, sentences(f"{name} has no volume yet", facts.claim_warning))
+
+
+def _disk_trouble(facts: Facts) -> Problem | None:
+    if facts.report is None:
+        return None
+    storage = facts.report.storage
+    if storage and (storage.trouble or not storage.writable):
+        return Problem("DiskTrouble", f"The disk takes nothing: {storage.trouble or 'the last write failed'}")
+    if facts.report.buffer.stalled:
+        return Problem("Stalled", "The disk does not keep up: the buffer is full and the sender is held back")
+    if storage and storage.free_bytes < facts.spec.min_free_bytes:
+        least = facts.spec.min_free_bytes / (1 << 30)
+        return Problem("LowSpace", f"Less than {least:.3g} GiB (spec.minFreeBytes) are free")
+    return None

@@ -159,6 +159,13 @@ def test_a_reader_can_compute_the_counts_from_the_seed() -> None:
     ).any()
 
 
+def test_the_times_of_a_scan_give_the_sample_rate_that_was_asked_for() -> None:
+    scan = made(Plan(channels=2, sample_rate=200.0, frame_time=0.5), Kind.SCAN)["data"]
+
+    assert scan.n_samples == 100
+    assert scan.sample_rate * 1e8 == pytest.approx(200.0)  # spt3g's unit of time is 10 ns
+
+
 def test_the_defaults_make_one_and_a_half_megabytes_a_second() -> None:
     scan = made(Plan(), Kind.SCAN)
 

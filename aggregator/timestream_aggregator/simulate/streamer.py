@@ -100,8 +100,8 @@ class Streamer:
         """Return the next counts as a G3TimestreamMap, 4 bytes a sample as with SMuRF."""
         counts = self._detectors.read(self._scans)
         self._scans += 1
-        start, stop = _time(now - self._plan.frame_time), _time(now)
-        return core.G3TimestreamMap(self._detectors.names, counts, start=start, stop=stop)
+        first = _time(now - (self._plan.samples - 1) / self._plan.sample_rate)
+        return core.G3TimestreamMap(self._detectors.names, counts, start=first, stop=_time(now))
 
     def _status(self, *, full: bool) -> str:
         """Return registers and their values as JSON: all of them, or those that changed."""

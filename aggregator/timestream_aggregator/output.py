@@ -128,8 +128,7 @@ class Output:
 
     def sync_if_due(self) -> None:
         """Bring the file to the disk if it has not been for the sync interval."""
-        due = self.sync_due()
-        if due is not None and time.monotonic() >= due:
+        if time.monotonic() >= (self.sync_due() or float("inf")):
             self._insist(self._sync)
 
     def sync_due(self) -> float | None:
@@ -156,8 +155,6 @@ class Output:
                 "left unpublished", extra={"path": str(self._file.path), "frames": self._file.frames}
             )
         return sum(not isinstance(frame, Copy) for frame in self._gathered)
-
-    # --- steps that can be taken again when they fail
 
     def _flush(self) -> None:
         if self._failed:
@@ -241,8 +238,6 @@ class Output:
                 "reason": reason.value,
             },
         )
-
-    # --- the rest
 
     def _gather(self, frame: Bytes) -> None:
         self._gathered.append(frame)

@@ -8,7 +8,8 @@ from typing import Final
 import pytest
 
 from tests.api.aggregations import DryRun
-from tests.api.lab import ACCOUNT, HOME, Api, Lab, Operator, cluster_role
+from tests.api.lab import Api, Lab
+from tests.api.operating import ACCOUNT, HOME, Operator, cluster_role
 from tests.cluster.controlplane import ControlPlane
 
 CRD: Final = Path(__file__).parents[2] / "crds" / "timestream.dev_timestreamaggregations.yaml"

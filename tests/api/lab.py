@@ -1,32 +1,23 @@
-"""The operator as a process of its own beside a real API server, and a namespace to try it in.
+"""A namespace of a real API server to try the operator in.
 
 There is no node: pods stay Pending until a test sets their status, as a kubelet would.
 """
 
 import json
-import re
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final, cast
-from urllib.request import urlopen
 
-import yaml
 from kubernetes import client, config
 
 from tests.cluster.controlplane import ControlPlane
-from tests.cluster.process import Daemon, free_port, wait_for, without_proxies
 from timestream_operator.objects import Key, Kind
 
 Json = dict[str, Any]
-CHART: Final = Path(__file__).parents[2] / "charts" / "timestream-aggregator"
-ACCOUNT: Final = "operator"
-HOME: Final = "operator-home"
 IMAGE: Final = "recorder.example.org/recorder:1"
 CHILDREN: Final = (Kind.SERVICE_ACCOUNT, Kind.ROLE, Kind.ROLE_BINDING, Kind.STATEFUL_SET)
-SOON: Final = 20.0
+SOON: Final = 40.0  # the claim controller may take 15 s to bind
 GC_KNOWS: Final = 60.0  # the garbage collector looks for new kinds of owners every 30 s
 
 
@@ -213,68 +204,6 @@ class Lab:
             for kind in kinds
             for item in self.api.send("GET", kind.path(self.namespace))["items"]
         }
-
-
-class Operator:
-    """The operator as a process of its own, as the account of the chart."""
-
-    def __init__(self, plane: ControlPlane, folder: Path, *arguments: str) -> None:
-        self._port = free_port()
-        self._kubeconfig = plane.kubeconfig_of(HOME, ACCOUNT)
-        command = [sys.executable, "-m", "timestream_operator", f"--health-port={self._port}"]
-        self.daemon = Daemon(
-            "the operator",
-            [*command, f"--recorder-image={IMAGE}", *arguments],
-            folder / "operator.log",
-            without_proxies({"KUBECONFIG": str(self._kubeconfig), "USER": "operator"}),
-        )
-
-    def start(self) -> None:
-        """Start it and wait until it is healthy."""
-        self.daemon.start()
-        wait_for("the operator", self._is_healthy, 60, [self.daemon])
-
-    def stop(self) -> int:
-        """End it as a kubelet does; return its exit status. Safe to repeat."""
-        process = self.daemon.process
-        self.daemon.stop(grace=20)
-        return process.returncode if process else 0
-
-    @property
-    def log(self) -> str:
-        """What it has written."""
-        return self.daemon.log.read_text()
-
-    def _is_healthy(self) -> bool:
-        try:
-            with urlopen(f"http://127.0.0.1:{self._port}/healthz", timeout=5) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
-
-
-def operator_rules() -> list[Json]:
-    """Return the rules of the chart's role for the operator: the very ones that it is installed with."""
-    text = (CHART / "templates" / "_rules.tpl").read_text()
-    found = re.search(r'define "tsagg.operatorRules" -}}\n(.*?){{- end', text, re.DOTALL)
-    assert found, "the chart has no operatorRules"
-    return yaml.safe_load(found[1])
-
-
-def cluster_role() -> str:
-    """Return the manifests that let the operator's account do its work in all namespaces."""
-    meta: Json = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "operator"}}
-    role = {**meta, "kind": "ClusterRole", "rules": operator_rules()}
-    binding = {**meta, "kind": "ClusterRoleBinding", **role_of("ClusterRole")}
-    return json.dumps({"kind": "List", "apiVersion": "v1", "items": [role, binding]})
-
-
-def role_of(kind: str) -> Json:
-    """Return what a binding says to give the operator's account the role `operator`."""
-    return {
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "operator"},
-        "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": HOME}],
-    }
 
 
 def report_document(age: float = 0.0, **parts: Any) -> Json:

@@ -8,7 +8,8 @@ import pytest
 
 from tests.api.aggregations import with_claim
 from tests.api.conftest import CRD
-from tests.api.lab import ACCOUNT, HOME, Api, Lab, Operator, cluster_role
+from tests.api.lab import Api, Lab
+from tests.api.operating import ACCOUNT, HOME, Operator, cluster_role
 from tests.cluster.controlplane import control_plane
 from tests.cluster.fixtures import enter
 from timestream_operator.objects import Kind

@@ -6,7 +6,8 @@ from typing import Final, NamedTuple
 import pytest
 
 from tests.api.aggregations import with_claim
-from tests.api.lab import CHILDREN, Json, Lab, Operator
+from tests.api.lab import CHILDREN, Json, Lab
+from tests.api.operating import Operator
 from timestream_operator.objects import MANAGED_BY, Kind, dig
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.usefixtures("operator"), pytest.mark.timeout(120)]

@@ -9,7 +9,8 @@ from typing import Final
 
 import pytest
 
-from tests.api.lab import CHILDREN, HOME, Api, Json, Lab, Operator, operator_rules, role_of
+from tests.api.lab import CHILDREN, Api, Json, Lab
+from tests.api.operating import HOME, Operator, operator_rules, role_of
 from tests.cluster.controlplane import ControlPlane
 from timestream_operator.objects import Kind
 

@@ -62,8 +62,8 @@ def test_a_line_for_people_ends_with_what_the_call_gave() -> None:
 
 
 def test_a_bug_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError) as caught:
+    with pytest.raises(ZeroDivisionError) as raised:
         print(1 // 0)
-    made = logging.makeLogRecord({"msg": "a bug", "exc_info": (caught.type, caught.value, caught.tb)})
+    made = logging.makeLogRecord({"msg": "a bug", "exc_info": (raised.type, raised.value, raised.tb)})
     assert "ZeroDivisionError" in json.loads(JsonLines().format(made))["exception"]
     assert "Traceback" in TextLines().format(made)

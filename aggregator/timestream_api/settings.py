@@ -58,8 +58,11 @@ class RecorderSettings(Model):
     )
 
     def to_args(self) -> list[str]:
-        """Return the options, defaults left out, that the command line reads back into equal settings."""
-        values = self.model_dump(mode="json", exclude_defaults=True)
+        """Return the options that the command line reads back into equal settings.
+
+        What was not chosen is left out, so that an older recorder is not asked for what it does not know.
+        """
+        values = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         return [f"--{name.replace('_', '-')}={_text(value)}" for name, value in values.items()]
 
 

@@ -39,6 +39,9 @@ def main() -> int:
         _show(cluster.kubectl, "apply", "-f", str(EXAMPLE))
         if not _watch(cluster):
             return 1
+        print(
+            "LOST counts what its session had sent before the recorder joined: the streamer numbers its frames."
+        )
         step("What the recorder tells of it: kubectl describe tsagg quickstart")
         _show(cluster.kubectl, "describe", "tsagg", STREAM)
         step("The files, read back by spt3g: timestream-aggregator ls and verify, in the recorder's pod")

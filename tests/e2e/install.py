@@ -41,5 +41,9 @@ def _bring_images(cluster: Target) -> tuple[str, ...]:
     if registry := os.environ.get(REGISTRY):
         return (f"image.registry={registry}",)
     for tag, dockerfile in IMAGES.items():
+        print(
+            f"Building {tag} from {dockerfile.name}: a minute or two the first time, then seconds.",
+            flush=True,
+        )
         cluster.add_image(tag, dockerfile)
     return OUR_IMAGES

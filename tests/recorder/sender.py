@@ -161,7 +161,7 @@ class Sender:
         return self._send([Wanted(kind, keys, payload)], want_bytes=want_bytes)[0]
 
     def hang_up(self) -> None:
-        """Send FIN to all clients while the process lives, as a proxy in between would."""
+        """Send FIN to all clients after what was sent, while the process lives, as a proxy in between would."""
         self._tell({"do": "hang_up"})
 
     def exit(self) -> None:

@@ -58,6 +58,7 @@ def send(outlet: Outlet, order: dict[str, Any]) -> dict[str, object]:
 def obey(outlet: Outlet, order: dict[str, Any]) -> dict[str, object]:
     """Carry out one command other than `exit` and return the answer."""
     if order["do"] == "hang_up":
+        outlet.drain(EXIT_SECONDS, threading.Event())  # what was sent before is on its way first
         outlet.hang_up()
         return {}
     frames: list[dict[str, object]] = []

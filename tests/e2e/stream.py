@@ -42,6 +42,12 @@ class Stream:
         }
         self.run("apply", "-f", "-", stdin=json.dumps(manifest))
 
+    def connect(self, sender: Sender, **spec: object) -> None:
+        """Create the resource and wait until its recorder is connected."""
+        self.apply(sender, **spec)
+        self.wait_for("Connected")
+        sender.wait_for_clients(1)
+
     def run(self, *arguments: str, stdin: str | None = None) -> str:
         """Return what kubectl says, in the stream's namespace."""
         return self.node.kubectl("--namespace", self.namespace, *arguments, input=stdin)

@@ -15,9 +15,7 @@ OPERATOR = "deployment/timestream-aggregator-operator"
 
 
 def test_a_stream_is_recorded_into_files_and_the_status_tells(stream: Stream, sender: Sender) -> None:
-    stream.apply(sender)
-    stream.wait_for("Connected")
-    sender.wait_for_clients(1)
+    stream.connect(sender)
     sent = sender.start_session()
     sent += sender.send_scans(60, payload=200_000, interval=0.2)
     stream.wait_for("Recording", "Ready", "StorageReady", "Reconciled")
@@ -34,9 +32,7 @@ def test_a_stream_is_recorded_into_files_and_the_status_tells(stream: Stream, se
 
 
 def test_a_recorder_killed_with_sigkill_goes_on_in_a_new_acquisition(stream: Stream, sender: Sender) -> None:
-    stream.apply(sender)
-    stream.wait_for("Connected")
-    sender.wait_for_clients(1)
+    stream.connect(sender)
     sent = sender.start_session() + sender.send_scans(25, payload=50_000, interval=0.2)
     eventually("a file is published", stream.published)
     before = {path: path.read_bytes() for path in stream.published()}
@@ -57,9 +53,7 @@ def test_a_recorder_killed_with_sigkill_goes_on_in_a_new_acquisition(stream: Str
 def test_a_sender_that_goes_away_and_comes_back_is_recorded_again(
     stream: Stream, sender: Sender, installed: Node
 ) -> None:
-    stream.apply(sender)
-    stream.wait_for("Connected")
-    sender.wait_for_clients(1)
+    stream.connect(sender)
     sent = sender.start_session() + sender.send_scans(10, interval=0.1)
     stream.wait_for("Recording")
 
@@ -80,9 +74,7 @@ def test_a_sender_that_goes_away_and_comes_back_is_recorded_again(
 def test_suspending_publishes_what_there_is_and_resuming_records_again(
     stream: Stream, sender: Sender
 ) -> None:
-    stream.apply(sender)
-    stream.wait_for("Connected")
-    sender.wait_for_clients(1)
+    stream.connect(sender)
     sent = sender.start_session() + sender.send_scans(10, interval=0.1)
     stream.wait_for("Recording")
 
@@ -104,9 +96,7 @@ def test_suspending_publishes_what_there_is_and_resuming_records_again(
 def test_an_edit_of_the_time_per_file_reaches_the_recorder_and_loses_nothing_published(
     stream: Stream, sender: Sender
 ) -> None:
-    stream.apply(sender, timePerFile="1h")
-    stream.wait_for("Connected")
-    sender.wait_for_clients(1)
+    stream.connect(sender, timePerFile="1h")
     sent: list[SentFrame] = sender.start_session() + sender.send_scans(5, interval=0.1)
     stream.wait_for("Recording")
     pod = stream.pod()
@@ -130,9 +120,7 @@ def test_an_edit_of_the_time_per_file_reaches_the_recorder_and_loses_nothing_pub
 def test_a_resource_is_deleted_without_the_operator_and_its_files_stay(
     stream: Stream, sender: Sender
 ) -> None:
-    stream.apply(sender)
-    stream.wait_for("Connected")
-    sender.wait_for_clients(1)
+    stream.connect(sender)
     sent = sender.start_session() + sender.send_scans(10, interval=0.1) + sender.end_session()
     eventually("a file is published", stream.published)
 

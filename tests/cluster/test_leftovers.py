@@ -44,7 +44,7 @@ def layout() -> Generator[Layout]:
         build(NODE)
     except UnavailableError as error:
         not_run(error)
-    layout = Layout(f"leftovers-{os.getpid()}")
+    layout = Layout(f"leftovers-of-a-node-in-a-folder-with-a-long-path-{os.getpid()}")
     yield layout
     instance.end(layout)
     shutil.rmtree(layout.home)

@@ -7,7 +7,7 @@ from tests.cluster.components import (
     kube_apiserver,
     kube_controller_manager,
 )
-from tests.cluster.node.layout import API_PORT, NODE_ADDRESS, NODE_NAME, Layout
+from tests.cluster.node.layout import API_PORT, KUBELET, NODE_ADDRESS, NODE_NAME, Layout
 from tests.cluster.pki import Pki
 
 SERVER = f"https://{NODE_ADDRESS}:{API_PORT}"
@@ -62,7 +62,7 @@ def _kubelet(layout: Layout) -> list[str]:
     options = {
         "config": layout.state / "kubelet.json",
         "kubeconfig": layout.pki / "kubelet.kubeconfig",
-        "root-dir": layout.state / "kubelet",
+        "root-dir": KUBELET,
         "cert-dir": layout.state / "kubelet-keys",
         "hostname-override": NODE_NAME,
         "node-ip": NODE_ADDRESS,

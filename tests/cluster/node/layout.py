@@ -16,6 +16,7 @@ POD_RANGE: Final = "10.244.0.0/24"
 DNS_SERVICE: Final = "10.96.0.10"
 API_PORT: Final = 6443
 CONTAINERD_SOCKET: Final = "/run/containerd/containerd.sock"
+KUBELET: Final = Path("/run/kubelet")  # its folder, as the node sees it
 COVERED: Final = ("/run", "/var/lib", "/var/log")  # the node puts its own over these
 
 

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from tests.cluster.node.layout import Layout
+from tests.cluster.node.layout import KUBELET, Layout
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
 # kubelet insists on these and would write them for the whole machine.
@@ -17,6 +17,7 @@ def mount_all(layout: Layout) -> None:
     _mount_cgroups()
     _mount("--make-rshared", "/")  # volumes that kubelet mounts are seen by containers
     _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
+    _bind_kubelet(layout.state / "kubelet")
     _cover_var_lib()
     _mount("-t", "tmpfs", "tmpfs", "/var/log")
     _bind_sysctls(layout.state / "sysctl")
@@ -42,6 +43,15 @@ def _cover_var_lib() -> None:
         folder.mkdir(parents=True)
     options = f"lowerdir=/var/lib,upperdir={upper},workdir={work}"
     _mount("-t", "overlay", "-o", options, "overlay", "/var/lib")
+
+
+def _bind_kubelet(folder: Path) -> None:
+    """Give kubelet a short path: it puts sockets there, whose paths may have 107 bytes, however long our home's is."""
+    folder.mkdir()
+    KUBELET.mkdir()
+    _mount("--bind", str(folder), str(KUBELET))
+    _mount("--make-private", str(KUBELET))  # what is mounted below is to be seen there alone,
+    _mount("--make-rshared", str(KUBELET))  # and by containers
 
 
 def _bind_sysctls(folder: Path) -> None:

@@ -135,10 +135,12 @@ class Spec(Model):
     )
     max_stall: Annotated[float, duration("1s", "168h")] = Field(
         default=600,
-        description="Disk trouble after which frames are discarded and counted",
+        description="Disk trouble after which frames are discarded and counted (no effect yet)",
         json_schema_extra={"default": "10m"},
     )
-    verify: StrictBool = Field(default=True, description="Read each published file back through spt3g")
+    verify: StrictBool = Field(
+        default=True, description="Read each published file back through spt3g (no effect yet)"
+    )
     log_level: LogLevel = Field(
         default=LogLevel.INFO, description="Least severe messages that the recorder writes"
     )

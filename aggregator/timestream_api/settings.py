@@ -43,12 +43,16 @@ class RecorderSettings(Model):
         default=1024 * MIB, ge=0, description="Free space below which the recorder warns"
     )
     max_stall: Seconds = Field(
-        default=600, ge=1, description="Disk trouble after which frames are discarded and counted"
+        default=600,
+        ge=1,
+        description="Disk trouble after which frames are discarded and counted (no effect yet)",
     )
     sync_interval: Seconds = Field(
         default=5, gt=0, description="Longest time between two fdatasync of a growing file"
     )
-    verify: bool = Field(default=True, description="Read each published file back through spt3g")
+    verify: bool = Field(
+        default=True, description="Read each published file back through spt3g (no effect yet)"
+    )
     http_port: int = Field(
         default=8080, ge=0, le=65535, description="Port of probes, metrics and status; 0 turns them off"
     )

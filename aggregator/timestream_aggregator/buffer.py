@@ -46,10 +46,11 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """What follows comes from connection number `connection`."""
+    """What follows comes from connection number `connection`, to the sender at `endpoint`."""
 
     connection: int
     at: Moment
+    endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

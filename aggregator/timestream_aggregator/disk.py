@@ -22,9 +22,37 @@ class Disk:
         """Return a descriptor of the new file `path`; FileExistsError if there is one."""
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
 
+    def open(self, path: Path) -> int:
+        """Return a descriptor of the file `path`, to read and to cut it."""
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def open_end(self, path: Path) -> int:
+        """Return a descriptor with which bytes are added at the end of `path`, which is made if need be."""
+        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def open_anew(self, path: Path) -> int:
+        """Return a descriptor of the empty file `path`, whatever it held before."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+
     def lock(self, fd: int) -> None:
         """Mark the file as being written; BlockingIOError if somebody else did."""
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def lock_shared(self, fd: int) -> None:
+        """Mark the file as in use by several; BlockingIOError if somebody has it alone."""
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def links(self, fd: int) -> int:
+        """Return how many names the file has."""
+        return os.fstat(fd).st_nlink
+
+    def size(self, fd: int) -> int:
+        """Return the file's size in bytes."""
+        return os.fstat(fd).st_size
+
+    def append(self, fd: int, data: bytes) -> int:
+        """Write `data` at the file's end, wherever that is now, and return how many bytes were taken."""
+        return os.write(fd, data)
 
     def write(self, fd: int, pieces: Sequence[memoryview | bytes], offset: int) -> int:
         """Write `pieces` at `offset` and return how many bytes were taken."""

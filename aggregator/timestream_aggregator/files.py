@@ -8,7 +8,7 @@ the bytes stay where they are and the failure is raised: nothing here deletes re
 import errno
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote, unquote
@@ -96,13 +96,16 @@ class DataFolder:
             else:
                 return wanted
 
-    def settle(self, staged: Path, published: FileId) -> None:
-        """Bring the final name and the folders that lead to it to the disk, and only then remove the other."""
+    def settle(self, published: FileId) -> None:
+        """Bring the final name and the folders that lead to it to the disk."""
         folder = self.root / published.base.folder
         while folder != self.root:
             self.disk.sync_folder(folder)
             folder = folder.parent
         self.disk.sync_folder(self.root)
+
+    def forget(self, staged: Path) -> None:
+        """Take away the name of a file that has another one by now, or no frames."""
         self.disk.unlink(staged)
         self.disk.sync_folder(self.staging)
 
@@ -154,6 +157,7 @@ class StagedFile:
         self.crc = 0  # CRC-32C of the first `size` bytes, as they were received
         self.path = folder.staging / staged_name(wanted)
         self._published: FileId | None = None
+        self._settled = False
         self._doubtful = False
         self._fd = self._disk.create(self.path)
         try:
@@ -179,10 +183,11 @@ class StagedFile:
         self._disk.sync_data(self._fd)
         self._doubtful = doubtful
 
-    def publish(self) -> FileId:
+    def publish(self, settled: Callable[[FileId], None] = lambda _: None) -> FileId:
         """Make the file durable, then visible under its final name, and return that.
 
-        Taken again after a failure it goes on where that was.
+        Taken again after a failure it goes on where that was. `settled` is called once, when the final name
+        is on the disk and the staged one still stands: whatever a crash prevents, recovery then makes up for.
 
         Raises:
             ChangedOnDiskError: the disk lost or changed what was written. The bytes stay in the staged file.
@@ -191,7 +196,11 @@ class StagedFile:
         if self._published is None:
             self._make_durable()
             self._published = self._folder.publish(self.path, self.wanted)
-        self._folder.settle(self.path, self._published)
+        if not self._settled:
+            self._folder.settle(self._published)
+            self._settled = True
+            settled(self._published)
+        self._folder.forget(self.path)
         self.close()
         return self._published
 

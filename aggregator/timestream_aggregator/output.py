@@ -11,13 +11,15 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Final
 
+from timestream_aggregator.account import Acquired, Copy, Current, Last, OutputState, Recordable, Tally
 from timestream_aggregator.clock import Pulse, utc
-from timestream_aggregator.files import Bytes, ChangedOnDiskError, DataFolder, StagedFile
+from timestream_aggregator.files import ChangedOnDiskError, DataFolder, StagedFile
+from timestream_aggregator.ledger import Ledger
 from timestream_aggregator.naming import FileId
+from timestream_api.ledger import Loss, Opened, Trouble, TroubleOver
 from timestream_api.report import CloseReason
 
 GATHER: Final = 1 << 20  # bytes after which gathered frames are written even if more are at hand
@@ -27,49 +29,6 @@ RETRY_AT_MOST: Final = 15.0
 
 class DiskGaveNoWayError(Exception):
     """The recorder was told to stop, and the disk took no more: frames could not be written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """Bytes of a frame that was received before and begins a later file again."""
-
-    parts: tuple[memoryview, ...]
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Current:
-    """The file that is being written."""
-
-    path: str
-    opened: datetime
-    frames: int = 0
-    size: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Last:
-    """The file published last."""
-
-    path: str
-    frames: int
-    size: int
-    crc: int
-    closed: datetime
-    reason: CloseReason
-
-
-@dataclass(frozen=True, slots=True)
-class OutputState:
-    """What has been written so far; replaced as a whole, so that other threads may look at it."""
-
-    current: Current | None = None
-    last: Last | None = None
-    files: int = 0
-    frames: int = 0
-    size: int = 0
-    lost: int = 0  # frames that were written and that the disk lost
-    trouble: str | None = None
 
 
 class Output:
@@ -82,6 +41,7 @@ class Output:
         log: logging.Logger,
         pulse: Pulse,
         *,
+        ledger: Ledger,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         """Make one; `changed` is called when people wait for a change in `state`, and has to return at once."""
@@ -89,32 +49,38 @@ class Output:
         self._sync_interval = sync_interval
         self._log = log
         self._pulse = pulse
+        self._ledger = ledger
         self._changed = changed
         self._stop = threading.Event()
         self._give_up_at = float("inf")
         self._wanted: FileId | None = None
         self._last: FileId | None = None  # the file published last
-        self._opened = utc()
+        self._acquired = Acquired(utc())
         self._file: StagedFile | None = None
         self._failed = False  # the file must be published and followed by another
-        self._recorded = 0  # frames in the file that are not copies
+        self._tally = Tally()
+        self._arrived = 0.0  # Unix seconds, of the gathered frames
         self._synced = 0.0
         self._unsynced = False  # something was written since
         self._head: Copy | None = None  # the last Observation frame of this acquisition
-        self._gathered: list[Bytes] = []
+        self._gathered: list[Recordable] = []
         self._gathered_size = 0
         self.state = OutputState()
 
-    def open(self, wanted: FileId, opened: datetime) -> None:
+    def arrived(self, at: float) -> None:
+        """Take note that the frames that follow arrived `at` that Unix time. All before are written."""
+        self._arrived = at
+
+    def open(self, wanted: FileId, acquired: Acquired) -> None:
         """Let the next frames go to a new file, `wanted` or the next number that is free."""
-        self._wanted, self._opened, self._head = wanted, opened, None
+        self._wanted, self._acquired, self._head = wanted, acquired, None
 
     def begin_with(self, head: bytes) -> None:
         """Begin the file with a frame that stands in an earlier one."""
         self._head = Copy((memoryview(head),), len(head))
         self._gather(self._head)
 
-    def write(self, frame: Bytes, *, observation: bool = False) -> None:
+    def write(self, frame: Recordable, *, observation: bool = False) -> None:
         """Add `frame` to the file. Its bytes have to stay as they are until `flush()` returns."""
         if observation:
             data = b"".join(frame.parts)
@@ -159,7 +125,6 @@ class Output:
     def _flush(self) -> None:
         if self._failed:
             self._publish(CloseReason.DISK)
-        is_new = self._file is None
         file = self._file or self._new_file()
         before = file.frames
         try:
@@ -169,16 +134,20 @@ class Output:
             raise
         finally:
             self._count(file, file.frames - before)
-        if is_new:
-            self._log.info("file opened", extra={"path": file.wanted.path})
-            self._changed()
+            if file.frames and not before:
+                self._tell_opened(file)
+
+    def _tell_opened(self, file: StagedFile) -> None:
+        self._log.info("file opened", extra={"path": file.wanted.path})
+        self._ledger.note(Opened(path=file.wanted.path))
+        self._changed()
 
     def _new_file(self) -> StagedFile:
         """Return the file that the gathered frames go to."""
         if self._wanted is None:
             raise RuntimeError("a frame to write and no file that it belongs to")
         file = self._file = self._folder.open(self._unused(self._wanted))
-        self._recorded, self._synced = 0, time.monotonic()
+        self._tally, self._synced = Tally(), time.monotonic()
         if self._failed and self._head is not None and self._gathered[0] is not self._head:
             self._gathered.insert(0, self._head)
         self._failed = False
@@ -206,7 +175,7 @@ class Output:
         file = self._file
         if file is None:
             return
-        if not self._recorded:
+        if not self._tally.recorded:
             file.discard()
         else:
             self._publish_frames(file, reason)
@@ -216,18 +185,24 @@ class Output:
 
     def _publish_frames(self, file: StagedFile, reason: CloseReason) -> None:
         try:
-            published = file.publish()
+            self._last = file.publish(lambda published: self._tell_published(file, published, reason))
         except ChangedOnDiskError as error:
             file.close()
-            self.state = replace(self.state, lost=self.state.lost + file.frames)
+            self.state = replace(self.state, lost=self.state.lost + self._tally.recorded)
             self._log.error(
                 "the disk lost a file, what is left of it stays unpublished",
                 extra={"path": str(file.path), "frames": file.frames, "why": str(error)},
             )
-            return
-        self._last = published
+            self._ledger.note(Loss(count=self._tally.recorded, cause=str(error), path=file.wanted.path))
+
+    def _tell_published(self, file: StagedFile, published: FileId, reason: CloseReason) -> None:
+        """Tell of a file that has its final name on the disk."""
         last = Last(published.path, file.frames, file.size, file.crc, utc(), reason)
         self.state = replace(self.state, last=last, files=self.state.files + 1)
+        fact = self._tally.fact(last, self._acquired)
+        if fact is not None:
+            self._ledger.note(fact)
+        self._ledger.write(sync=True)
         self._log.info(
             "file published",
             extra={
@@ -239,7 +214,7 @@ class Output:
             },
         )
 
-    def _gather(self, frame: Bytes) -> None:
+    def _gather(self, frame: Recordable) -> None:
         self._gathered.append(frame)
         self._gathered_size += frame.size
         if self._gathered_size >= GATHER:
@@ -250,11 +225,11 @@ class Output:
         done = [frame for frame in self._gathered[:written] if not isinstance(frame, Copy)]
         del self._gathered[:written]
         self._gathered_size = sum(frame.size for frame in self._gathered)
-        self._recorded += len(done)
+        self._tally.add(done, self._arrived)
         self._unsynced = True
         self.state = replace(
             self.state,
-            current=Current(file.wanted.path, self._opened, file.frames, file.size),
+            current=Current(file.wanted.path, self._acquired.opened, file.frames, file.size),
             frames=self.state.frames + len(done),
             size=self.state.size + sum(frame.size for frame in done),
         )
@@ -290,11 +265,14 @@ class Output:
         trouble = f"writing fails: {error.strerror or error}"
         if trouble != self.state.trouble:
             self._log.error("the disk fails, the sender is held back", extra={"why": str(error)})
+            self._ledger.note(Trouble(why=str(error)))
+        self._ledger.write()
         self.state = replace(self.state, trouble=trouble)
         self._changed()
 
     def _note_success(self) -> None:
         if self.state.trouble is not None:
             self._log.warning("the disk works again", extra={"after": self.state.trouble})
+            self._ledger.note(TroubleOver(after=self.state.trouble))
             self.state = replace(self.state, trouble=None)
             self._changed()

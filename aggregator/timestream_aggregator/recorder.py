@@ -11,17 +11,20 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Final
 
+from timestream_aggregator.account import Last, OutputState
 from timestream_aggregator.actions import NoteKind
 from timestream_aggregator.buffer import Buffer, Stopped
 from timestream_aggregator.clock import Pulse, utc
 from timestream_aggregator.files import DataFolder
-from timestream_aggregator.output import Last, Output, OutputState
+from timestream_aggregator.ledger import Ledger
+from timestream_aggregator.output import Output
 from timestream_aggregator.progress import Snapshot, State
 from timestream_aggregator.quarantine import Quarantine
 from timestream_aggregator.source import Source
 from timestream_aggregator.storage import StorageWatch
 from timestream_aggregator.writer import Writer
 from timestream_api import report as api
+from timestream_api.ledger import Started
 from timestream_api.settings import RecorderSettings
 
 VERSION: Final = version("timestream-aggregator")
@@ -41,7 +44,10 @@ class Recorder:
         self._buffer = Buffer(settings.buffer_bytes)
         self._writing = Pulse("writer")
         self._listener: Callable[[], None] = lambda: None
-        self._output = Output(folder, settings.sync_interval, log, self._writing, changed=self._changed)
+        self._ledger = Ledger(settings.data_dir, settings.stream_id, log)
+        self._output = Output(
+            folder, settings.sync_interval, log, self._writing, ledger=self._ledger, changed=self._changed
+        )
         self._source = Source(settings, self._buffer, log, self._changed)
         quarantine = Quarantine(settings.data_dir)
         self._writer = Writer(
@@ -49,12 +55,15 @@ class Recorder:
             buffer=self._buffer,
             output=self._output,
             quarantine=quarantine,
+            ledger=self._ledger,
             upstream=self._source,
             log=log,
             pulse=self._writing,
         )
         self._storage = StorageWatch(settings.data_dir, settings.min_free_bytes, log)
         self._failed: str | None = None
+        source = f"{settings.address}:{settings.port}"
+        self._started = Started(version=VERSION, source=source, pod=os.environ.get("POD_NAME"))
         self.over = threading.Event()  # a loop has ended, by a fault or because it was told to
         self._threads = [
             self._thread("source", self._source.run),
@@ -64,6 +73,7 @@ class Recorder:
 
     def start(self) -> None:
         """Begin to connect and to record."""
+        self._ledger.note(self._started)
         for thread in self._threads:
             thread.start()
 

@@ -110,7 +110,7 @@ class Source:
     def _begin(self, link: Link) -> Link:
         """Make `link` the connection that frames come from."""
         self._told = None
-        self._buffer.put(Connected(link.number, moment()))
+        self._buffer.put(Connected(link.number, moment(), str(link.target)))
         self._say(ConnectionState.CONNECTED, target=link.target)
         self._log.info("connected", extra={"endpoint": str(link.target), "connection": link.number})
         return link

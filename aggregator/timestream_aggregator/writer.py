@@ -9,8 +9,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Protocol
 
+from timestream_aggregator.account import Acquired
 from timestream_aggregator.acquisition import OBSERVATION, Recording, Rules
 from timestream_aggregator.actions import Action, Close, Note, NoteKind, Open, Write, WriteHead
 from timestream_aggregator.buffer import (
@@ -25,14 +27,23 @@ from timestream_aggregator.buffer import (
     Succeeding,
 )
 from timestream_aggregator.clock import Pulse, moment, utc
+from timestream_aggregator.ledger import Ledger
 from timestream_aggregator.output import DiskGaveNoWayError, Output
 from timestream_aggregator.progress import Snapshot
 from timestream_aggregator.quarantine import Quarantine
 from timestream_aggregator.wire import Damaged, Frame, Parser, WireError
+from timestream_api import ledger as facts
 from timestream_api.report import CloseReason
 from timestream_api.settings import RecorderSettings
 
 _LEVELS: Final = {kind: logging.INFO if kind is NoteKind.GAP else logging.WARNING for kind in NoteKind}
+_FACTS: Final[Mapping[NoteKind, type[facts.Fact]]] = {
+    NoteKind.GAP: facts.Gap,
+    NoteKind.LOSS: facts.Loss,
+    NoteKind.DUPLICATE: facts.Duplicate,
+    NoteKind.RENAMED: facts.Renamed,
+    NoteKind.UNKNOWN_FLOW_CONTROL: facts.UnknownFlowControl,
+}
 LOOK_UP: Final = 1.0  # seconds between two rounds of the loop, at most
 
 
@@ -90,6 +101,7 @@ class Writer:
         buffer: Buffer,
         output: Output,
         quarantine: Quarantine,
+        ledger: Ledger,
         upstream: Upstream,
         log: logging.Logger,
         pulse: Pulse,
@@ -98,6 +110,7 @@ class Writer:
         self._buffer = buffer
         self._output = output
         self._quarantine = quarantine
+        self._ledger = ledger
         self._upstream = upstream
         self._log = log
         self._pulse = pulse
@@ -122,6 +135,7 @@ class Writer:
                 running = self._deal_with(item) if item is not None else True
                 if self._buffer.empty:
                     self._mind_the_time()
+                self._write_ledger()
                 self.state = self._look()
         except DiskGaveNoWayError as error:
             self.unwritten = self._output.abandon()
@@ -129,6 +143,9 @@ class Writer:
                 "stopped without writing everything",
                 extra={"frames": self.unwritten, "buffered": self._buffer.state().bytes, "why": str(error)},
             )
+        self._ledger.note(facts.Stopped(unwritten=self.unwritten))
+        with self._pulse.waiting_for("the disk"):
+            self._ledger.close()
 
     # --- what arrives
 
@@ -140,12 +157,14 @@ class Writer:
             case Connected():
                 self._parser, self._ignored = Parser(self._max_frame_bytes), 0
                 self._recording.connected()
+                self._ledger.note(facts.Connected(endpoint=item.endpoint), utc(item.at.wall))
             case Succeeding():
                 self._recording.succeeding()
             case Silent():
                 self._carry_out(self._recording.finish(CloseReason.SILENCE))
             case Disconnected():
                 self._end_connection(item.why)
+                self._ledger.note(facts.Disconnected(why=item.why), utc(item.at.wall))
                 self._carry_out(self._recording.finish(CloseReason.DISCONNECTED))
             case Stopped():
                 self._note_unfinished()
@@ -156,6 +175,7 @@ class Writer:
     def _receive(self, item: Received) -> None:
         """Write the frames that `item` completes, then give back the memory that nobody needs any more."""
         size = item.end - item.start
+        self._output.arrived(item.at.wall)
         parser = self._parser
         if parser is None:
             self._ignored += size
@@ -214,6 +234,7 @@ class Writer:
     def _put_aside(self, parts: Iterable[memoryview], size: int, why: str) -> None:
         """Keep a damaged piece of the stream, and say so; if that fails, say that and go on."""
         self._quarantined += 1
+        kept: Path | None = None
         try:
             kept = self._quarantine.keep(parts, utc())
         except OSError as error:
@@ -224,6 +245,7 @@ class Writer:
             self._log.warning(
                 "damaged piece of the stream", extra={"bytes": size, "why": why, "kept": str(kept)}
             )
+        self._ledger.note(facts.Quarantined(bytes=size, why=why, kept=None if kept is None else kept.name))
 
     # --- what is to be done
 
@@ -234,14 +256,27 @@ class Writer:
                     self._new_frame = True
                     self._output.write(action.frame, observation=action.frame.type == OBSERVATION)
                 case Open():
-                    self._output.open(action.file, utc(action.at.wall))
+                    acquired = Acquired(utc(action.at.wall), action.session_id, action.stream_id)
+                    self._output.open(action.file, acquired)
                 case WriteHead():
                     self._output.begin_with(action.data)
                 case Close():
                     self._output.close(action.reason)
                 case Note():
-                    self._notes[action.kind] += int(action.fields.get("count") or 1)
-                    self._log.log(_LEVELS[action.kind], action.kind.value, extra=dict(action.fields))
+                    self._tell(action)
+
+    def _tell(self, note: Note) -> None:
+        """Count what the core notes, and bring it to log and ledger."""
+        self._notes[note.kind] += int(note.fields.get("count") or 1)
+        self._log.log(_LEVELS[note.kind], note.kind.value, extra=dict(note.fields))
+        fact = facts.fact_of(_FACTS[note.kind], note.fields)
+        if fact is not None:
+            self._ledger.note(fact)
+
+    def _write_ledger(self) -> None:
+        if self._ledger.pending:
+            with self._pulse.waiting_for("the disk"):
+                self._ledger.write()
 
     def _mind_the_time(self) -> None:
         """Do what is due by the clock."""

@@ -5,15 +5,17 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from timestream_aggregator.account import Acquired
 from timestream_aggregator.clock import Pulse, utc
 from timestream_aggregator.disk import Disk
 from timestream_aggregator.files import OWN_FOLDER, DataFolder
+from timestream_aggregator.ledger import Ledger, lines
 from timestream_aggregator.naming import Base, FileId
 from timestream_aggregator.output import DiskGaveNoWayError, Output
 from timestream_api.report import CloseReason
@@ -25,6 +27,7 @@ HEAD = b"observation;"
 @dataclass(frozen=True)
 class Frame:
     data: bytes
+    frame_num: int | None = None
 
     @property
     def parts(self) -> Sequence[memoryview]:
@@ -58,10 +61,27 @@ class SmallDisk(Disk):
         super().sync_data(fd)
 
 
+LEDGERS = list[Ledger]()
+
+
+@pytest.fixture(autouse=True)
+def closed_ledgers() -> Iterator[None]:
+    yield
+    while LEDGERS:
+        LEDGERS.pop().close()
+
+
 def output_on(root: Path, disk: Disk) -> Output:
     folder = DataFolder(root, disk)
     folder.prepare()
-    return Output(folder, 0.0, logging.getLogger("test"), Pulse("writer"))
+    log = logging.getLogger("test")
+    LEDGERS.append(Ledger(root, "test", log, disk))
+    return Output(folder, 0.0, log, Pulse("writer"), ledger=LEDGERS[-1])
+
+
+def told(root: Path) -> list[str]:
+    LEDGERS[-1].write()
+    return [line.fact.kind for line in lines(root)]
 
 
 def published(root: Path) -> dict[str, bytes]:
@@ -73,7 +93,7 @@ def published(root: Path) -> dict[str, bytes]:
 def test_a_full_disk_holds_on_publishes_what_there_is_and_goes_on_in_a_new_file(tmp_path: Path) -> None:
     disk = SmallDisk(room=40)
     output = output_on(tmp_path, disk)
-    output.open(WANTED, utc())
+    output.open(WANTED, Acquired(utc()))
     output.begin_with(HEAD)
     frames = [Frame(b"frame number %02d;" % number) for number in range(6)]
     for frame in frames:
@@ -93,6 +113,7 @@ def test_a_full_disk_holds_on_publishes_what_there_is_and_goes_on_in_a_new_file(
     assert all(data.startswith(HEAD) for data in files.values())
     assert b"".join(data.removeprefix(HEAD) for data in files.values()) == b"".join(f.data for f in frames)
     assert (output.state.trouble, output.state.frames, output.state.files) == (None, 6, 2)
+    assert told(tmp_path) == ["opened", "trouble", "published", "opened", "troubleOver", "published"]
     assert list((tmp_path / OWN_FOLDER / "staging").iterdir()) == []
 
 
@@ -101,7 +122,7 @@ def test_a_disk_without_room_for_a_single_frame_leaves_no_file_of_nothing_but_th
 ) -> None:
     disk = SmallDisk(room=len(HEAD) + 3)
     output = output_on(tmp_path, disk)
-    output.open(WANTED, utc())
+    output.open(WANTED, Acquired(utc()))
     output.begin_with(HEAD)
     output.write(Frame(b"frame;"))
     writing = threading.Thread(target=output.flush)
@@ -119,7 +140,7 @@ def test_a_disk_without_room_for_a_single_frame_leaves_no_file_of_nothing_but_th
 
 def test_a_failed_sync_ends_the_file_and_the_next_frames_get_another(tmp_path: Path) -> None:
     output = output_on(tmp_path, SmallDisk(room=10_000, bad_syncs=1))
-    output.open(WANTED, utc())
+    output.open(WANTED, Acquired(utc()))
     output.write(Frame(HEAD), observation=True)
     output.write(Frame(b"one;"))
     output.flush()
@@ -136,7 +157,7 @@ def test_when_it_has_to_stop_and_the_disk_takes_nothing_it_says_how_many_frames_
     tmp_path: Path,
 ) -> None:
     output = output_on(tmp_path, SmallDisk(room=8))
-    output.open(WANTED, utc())
+    output.open(WANTED, Acquired(utc()))
     for data in (b"one;", b"two;", b"three;"):
         output.write(Frame(data))
     output.stop(patience=0.3)
@@ -158,7 +179,7 @@ def test_a_file_that_cannot_be_published_stays_staged_with_all_its_bytes(tmp_pat
 
     disk = NoNames()
     output = output_on(tmp_path, disk)
-    output.open(WANTED, utc())
+    output.open(WANTED, Acquired(utc()))
     output.write(Frame(b"one;"))
     output.flush()
     disk.closed = True
@@ -173,7 +194,7 @@ def test_a_file_that_cannot_be_published_stays_staged_with_all_its_bytes(tmp_pat
 
 def test_a_file_to_which_no_frame_comes_is_never_made(tmp_path: Path) -> None:
     output = output_on(tmp_path, Disk())
-    output.open(WANTED, utc())
+    output.open(WANTED, Acquired(utc()))
     output.close(CloseReason.STOPPED)
 
     assert published(tmp_path) == {}
@@ -183,7 +204,7 @@ def test_a_file_to_which_no_frame_comes_is_never_made(tmp_path: Path) -> None:
 def test_a_number_is_not_used_again_when_somebody_has_fetched_the_file(tmp_path: Path) -> None:
     output = output_on(tmp_path, Disk())
     for number in range(3):
-        output.open(WANTED, utc())
+        output.open(WANTED, Acquired(utc()))
         output.write(Frame(b"one;"))
         output.close(CloseReason.DISK)
         (path,) = (tmp_path / WANTED.base.folder).iterdir()

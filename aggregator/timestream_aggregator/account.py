@@ -1,0 +1,122 @@
+"""What is known of the files of one stream: the one being written, the last one, and all together."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from timestream_api import ledger
+from timestream_api.report import CloseReason
+
+
+class Recordable(Protocol):
+    """A frame as far as writing it and telling of it need it."""
+
+    @property
+    def parts(self) -> Sequence[memoryview]:
+        """The bytes in order."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many bytes the parts have together."""
+        ...
+
+    @property
+    def frame_num(self) -> int | None:
+        """Its number in the session."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Bytes of a frame that was received before and begins a later file again."""
+
+    parts: tuple[memoryview, ...]
+    size: int
+    frame_num: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """What the files of an acquisition have from it: when the frame arrived that opened them, and whose it is."""
+
+    opened: datetime
+    session_id: int | None = None
+    stream_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The file that is being written."""
+
+    path: str
+    opened: datetime
+    frames: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The file published last."""
+
+    path: str
+    frames: int
+    size: int
+    crc: int
+    closed: datetime
+    reason: CloseReason
+
+
+@dataclass(frozen=True, slots=True)
+class OutputState:
+    """What has been written so far; replaced as a whole, so that other threads may look at it."""
+
+    current: Current | None = None
+    last: Last | None = None
+    files: int = 0
+    frames: int = 0
+    size: int = 0
+    lost: int = 0  # frames that were written and that the disk lost
+    trouble: str | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """The frames in a file that stand in no earlier one. Times of arrival are Unix seconds."""
+
+    recorded: int = 0
+    first_time: float | None = None
+    last_time: float | None = None
+    first_frame_num: int | None = None
+    last_frame_num: int | None = None
+
+    def add(self, frames: Iterable[Recordable], at: float) -> None:
+        """Count `frames`, which arrived `at` that time and are in the file now."""
+        for frame in frames:
+            self.recorded += 1
+            if frame.frame_num is not None:
+                self.last_frame_num = frame.frame_num
+                if self.first_frame_num is None:
+                    self.first_frame_num = frame.frame_num
+        if self.recorded:
+            self.last_time = at
+            self.first_time = at if self.first_time is None else self.first_time
+
+    def fact(self, last: Last, acquired: Acquired) -> ledger.Fact | None:
+        """Return what the ledger is told when the file is published."""
+        told = {
+            "path": last.path,
+            "bytes": last.size,
+            "frames": last.frames,
+            "repeated": last.frames - self.recorded,
+            "crc32c": f"{last.crc:08x}",
+            "reason": last.reason,
+            "session_id": acquired.session_id,
+            "stream_id": acquired.stream_id,
+            "first_frame_num": self.first_frame_num,
+            "last_frame_num": self.last_frame_num,
+            "first_frame_time": self.first_time,
+            "last_frame_time": self.last_time,
+        }
+        return ledger.fact_of(ledger.Published, told)

@@ -1,0 +1,278 @@
+"""A line of the ledger: what happened to one stream, in words that a program reads. `docs/ledger.md` explains each.
+
+A line is a JSON object: who tells it and when, then `kind` and what that kind tells. What is not known is left
+out. A reader has to pass over kinds and keys that it does not know.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from timestream_api.report import CloseReason, Count
+from timestream_api.values import Model
+
+VERSION: Final = 1
+LINE_LIMIT: Final = 4096  # bytes, line end included: one write of so few is never mixed with another's
+_BEGINNING: Final = '{"v":'
+
+
+def _cut_at(longest: int) -> BeforeValidator:
+    """Return what makes any text one that fits into a line and on a terminal: cut, and printable."""
+
+    def cut(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        text = "".join(character if character.isprintable() else "?" for character in value[: longest + 1])
+        return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+    return BeforeValidator(cut)
+
+
+def _utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+Short = Annotated[str, _cut_at(64)]
+Text = Annotated[str, _cut_at(256)]
+Path = Annotated[str, _cut_at(300)]
+Time = Annotated[datetime, AfterValidator(_utc)]
+Crc = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
+
+
+class _Fact(Model):
+    model_config = ConfigDict(extra="ignore")  # what a later version adds
+
+
+class Started(_Fact):
+    """A recorder has started; `run` tells its lines from those of others."""
+
+    kind: Literal["started"] = "started"
+    version: Short
+    source: Text = Field(description="HOST:PORT of the sender, as configured")
+    pod: Text | None = None
+
+
+class Stopped(_Fact):
+    """A recorder has ended as it was told to. A run without this line was killed."""
+
+    kind: Literal["stopped"] = "stopped"
+    unwritten: Count = Field(default=0, description="Frames that the disk did not take before the end")
+
+
+class Connected(_Fact):
+    """A connection to the sender stands."""
+
+    kind: Literal["connected"] = "connected"
+    endpoint: Text
+
+
+class Disconnected(_Fact):
+    """A connection has ended."""
+
+    kind: Literal["disconnected"] = "disconnected"
+    why: Text
+
+
+class Gap(_Fact):
+    """No frame came for longer than frameGap: the acquisition ended."""
+
+    kind: Literal["gap"] = "gap"
+    base: Path = Field(description="Last file of the acquisition that ended")
+    since: Time = Field(description="When its last frame arrived")
+
+
+class Loss(_Fact):
+    """Frames that the sender counted and that are in no file."""
+
+    kind: Literal["loss"] = "loss"
+    count: Count
+    session_id: int | None = None
+    first: int | None = Field(default=None, description="First missing frame_num")
+    last: int | None = Field(default=None, description="Last missing frame_num")
+    cause: Text | None = Field(default=None, description="The probable one")
+    path: Path | None = Field(default=None, description="The file whose bytes the disk lost")
+
+
+class Duplicate(_Fact):
+    """A frame came again and was not written again."""
+
+    kind: Literal["duplicate"] = "duplicate"
+    type: Short
+    session_id: int | None = None
+    frame_num: int | None = None
+
+
+class Renamed(_Fact):
+    """Files cannot be called what the streamer calls them."""
+
+    kind: Literal["renamed"] = "renamed"
+    base: Path
+    stream_id: Short | None = None
+    session_id: int | None = None
+
+
+class UnknownFlowControl(_Fact):
+    """A flow-control frame with a value that nobody knows; it was dropped."""
+
+    kind: Literal["unknownFlowControl"] = "unknownFlowControl"
+    value: int | None = None
+
+
+class Quarantined(_Fact):
+    """A damaged piece of the stream is in no file."""
+
+    kind: Literal["quarantined"] = "quarantined"
+    bytes: Count
+    why: Text
+    kept: Path | None = Field(default=None, description="Where it was put; none when there was no room")
+
+
+class Opened(_Fact):
+    """A file is being written; it has no final name yet."""
+
+    kind: Literal["opened"] = "opened"
+    path: Path = Field(description="The name it is meant to get")
+
+
+class _File(_Fact):
+    path: Path = Field(description="Under the data folder")
+    bytes: Count
+    frames: Count
+    crc32c: Crc = Field(alias="crc32c", description="CRC-32C of the whole file, hexadecimal")
+    session_id: int | None = None
+    first_frame_num: int | None = None
+    last_frame_num: int | None = None
+
+
+class Published(_File):
+    """A file has its final name and is on the disk."""
+
+    kind: Literal["published"] = "published"
+    repeated: Count = Field(default=0, description="Of the frames, how many an earlier file holds too")
+    stream_id: Short | None = Field(default=None, description="sostream_id that the streamer gave")
+    first_frame_time: Time | None = Field(default=None, description="When its first frame arrived")
+    last_frame_time: Time | None = Field(default=None, description="When its last frame arrived")
+    reason: CloseReason
+
+
+class Verified(_Fact):
+    """A published file was read back."""
+
+    kind: Literal["verified"] = "verified"
+    path: Path
+    good: bool = Field(description="Whether it holds what was received")
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    why: Text | None = Field(default=None, description="What is wrong with it")
+
+
+class Recovered(_File):
+    """A file that a run before left unfinished has its final name and is on the disk."""
+
+    kind: Literal["recovered"] = "recovered"
+    cut: Count = Field(default=0, description="Bytes of a torn frame, or zeros, cut off its end")
+    quarantined: Count = Field(default=0, description="Bytes after the first damaged frame, put aside")
+    kept: Path | None = Field(default=None, description="Where those were put")
+
+
+class Removed(_Fact):
+    """A file that a run before left held no whole frame."""
+
+    kind: Literal["removed"] = "removed"
+    path: Path = Field(description="The name it was meant to get")
+    cut: Count = 0
+    quarantined: Count = 0
+    kept: Path | None = None
+
+
+class Trouble(_Fact):
+    """The disk fails; until `troubleOver` nothing is written."""
+
+    kind: Literal["trouble"] = "trouble"
+    why: Text
+
+
+class TroubleOver(_Fact):
+    """The disk works again."""
+
+    kind: Literal["troubleOver"] = "troubleOver"
+    after: Text
+
+
+class Torn(_Fact):
+    """The ledger's last line was torn by a crash and has been cut off."""
+
+    kind: Literal["torn"] = "torn"
+    bytes: Count
+    text: Text = Field(description="How it began")
+
+
+Fact = (
+    Started
+    | Stopped
+    | Connected
+    | Disconnected
+    | Gap
+    | Loss
+    | Duplicate
+    | Renamed
+    | UnknownFlowControl
+    | Quarantined
+    | Opened
+    | Published
+    | Verified
+    | Recovered
+    | Removed
+    | Trouble
+    | TroubleOver
+    | Torn
+)
+_FACTS: Final[TypeAdapter[Fact]] = TypeAdapter(Annotated[Fact, Field(discriminator="kind")])
+
+
+class Line(Model):
+    """Who tells what, and when."""
+
+    v: Literal[1] = VERSION
+    time: Time
+    stream: Short = Field(description="Name of the recorder's stream")
+    run: Short = Field(description="Differs from run to run of a recorder")
+    dropped: Count = Field(default=0, description="Lines before this one that could not be kept")
+    fact: Fact = Field(discriminator="kind")
+
+    def encode(self) -> bytes:
+        """Return the line, with its end: at most LINE_LIMIT bytes."""
+        values = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        fact: dict[str, Any] = values.pop("fact")
+        if not self.dropped:
+            del values["dropped"]
+        ordered = {**values, "kind": fact.pop("kind"), **fact}
+        return json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+_ENVELOPE: Final = frozenset(Line.model_fields) - {"fact"}
+
+
+def decode(line: str) -> Line | None:
+    """Return what a line says; None if it is torn, or of a version or kind that is not known here.
+
+    What was torn may stand in front of a whole line: it began before that and was never ended.
+    """
+    begin = line.rfind(_BEGINNING)
+    try:
+        values: dict[str, Any] = json.loads(line[begin:]) if begin >= 0 else {}
+        envelope = {name: value for name, value in values.items() if name in _ENVELOPE}
+        fact = {name: value for name, value in values.items() if name not in _ENVELOPE}
+        return Line(**envelope, fact=_FACTS.validate_python(fact))
+    except ValueError:  # of JSON, or pydantic's
+        return None
+
+
+def fact_of(kind: type[Fact], fields: Mapping[str, object]) -> Fact | None:
+    """Return a fact of `kind` with those of `fields` that it knows; None if they make none."""
+    try:
+        return kind.model_validate(dict(fields))
+    except ValidationError:
+        return None

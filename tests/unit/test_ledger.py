@@ -1,0 +1,225 @@
+"""The ledger on a real disk, on a full one, after a crash, and shared by several."""
+
+import errno
+import json
+import logging
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timestream_aggregator import ledger
+from timestream_aggregator.actions import NoteKind
+from timestream_aggregator.disk import Disk
+from timestream_aggregator.files import OWN_FOLDER
+from timestream_aggregator.ledger import Ledger, lines
+from timestream_aggregator.writer import _FACTS  # pyright: ignore[reportPrivateUsage]
+from timestream_api import ledger as facts
+
+LOG = logging.getLogger("test")
+TEXTS = st.text(max_size=1000)
+OPENED = list[Ledger]()
+
+
+class FullDisk(Disk):
+    """Takes `room` bytes at ends of files and no more; counts how often it was asked."""
+
+    def __init__(self, room: int = 0) -> None:
+        self.room = room
+        self.asked = 0
+
+    def append(self, fd: int, data: bytes) -> int:
+        self.asked += 1
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = os.write(fd, data[: self.room])
+        self.room -= written
+        return written
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(ledger, "RETRY_AFTER", 0.0)
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
+def opened(root: Path, stream: str = "crate1", disk: Disk | None = None) -> Ledger:
+    (root / OWN_FOLDER).mkdir(exist_ok=True)
+    OPENED.append(Ledger(root, stream, LOG, disk))
+    return OPENED[-1]
+
+
+def tell(book: Ledger, *whats: str) -> None:
+    for what in whats:
+        book.note(facts.Disconnected(why=what))
+    book.write()
+
+
+def told(root: Path) -> list[str]:
+    return [
+        line.fact.why if isinstance(line.fact, facts.Disconnected) else line.fact.kind for line in lines(root)
+    ]
+
+
+def test_a_line_says_who_tells_what_and_when(tmp_path: Path) -> None:
+    book = opened(tmp_path)
+    book.note(facts.Loss(count=3, session_id=7, first=4, last=6), datetime(2026, 1, 2, tzinfo=UTC))
+    book.write()
+
+    assert json.loads(book.path.read_text()) == {
+        "v": 1,
+        "time": "2026-01-02T00:00:00Z",
+        "stream": "crate1",
+        "run": book.run,
+        "kind": "loss",
+        "count": 3,
+        "sessionId": 7,
+        "first": 4,
+        "last": 6,
+    }
+
+
+@given(TEXTS, TEXTS, TEXTS, TEXTS)
+def test_no_line_is_longer_than_what_one_write_keeps_together_and_each_is_read_back(
+    one: str, two: str, stream: str, run: str
+) -> None:
+    for fact in (
+        facts.Verified(path=one, good=False, sha256="0" * 64, why=two),
+        facts.Started(version=one, source=two, pod=one),
+        facts.Removed(path=one * 100, kept=two * 100),
+        facts.Quarantined(bytes=1, why=one * 100, kept=two),
+    ):
+        line = facts.Line(time=datetime.now(UTC), stream=stream, run=run, fact=fact)
+        encoded = line.encode()
+        assert len(encoded) <= facts.LINE_LIMIT
+        assert encoded.count(b"\n") == 1
+        assert facts.decode(encoded.decode()) == line
+
+
+def test_what_a_later_version_says_is_passed_over() -> None:
+    known = '{"v":1,"time":"2026-01-02T00:00:00Z","stream":"a","run":"b","kind":"connected","endpoint":"x"'
+    assert facts.decode(known + "}") == facts.decode(known + ',"colour":"red"}') is not None
+    assert facts.decode(known.replace("connected", "painted") + "}") is None
+    assert facts.decode(known.replace('"v":1', '"v":2') + "}") is None
+
+
+def test_everything_that_the_core_notes_has_its_line() -> None:
+    assert set(_FACTS) == set(NoteKind)
+    assert all(kind in get_args(facts.Fact) for kind in _FACTS.values())
+    gap = facts.fact_of(facts.Gap, {"base": "17000/a_000.g3", "since": 1_700_000_000.5})
+    assert isinstance(gap, facts.Gap)
+    assert gap.since == datetime(2023, 11, 14, 22, 13, 20, 500_000, tzinfo=UTC)
+
+
+def test_while_the_disk_is_full_lines_wait_and_come_in_order_when_it_is_not(tmp_path: Path) -> None:
+    disk = FullDisk()
+    book = opened(tmp_path, disk=disk)
+    tell(book, "one", "two")
+    assert told(tmp_path) == []
+
+    disk.room = 10_000
+    tell(book, "three")
+
+    assert told(tmp_path) == ["one", "two", "three"]
+
+
+def test_a_line_that_the_disk_took_a_piece_of_is_written_again_on_a_line_of_its_own(tmp_path: Path) -> None:
+    disk = FullDisk(room=40)
+    book = opened(tmp_path, disk=disk)
+    tell(book, "one")
+    other = opened(tmp_path, "other")
+    tell(other, "between")
+    disk.room = 10_000
+    tell(book, "two")
+
+    assert told(tmp_path) == ["between", "one", "two"]
+
+
+def test_what_found_no_room_in_the_queue_is_counted_in_the_next_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "MOST_WAITING", 2)
+    disk = FullDisk()
+    book = opened(tmp_path, disk=disk)
+    tell(book, "one", "two", "three", "four")
+    disk.room = 10_000
+    book.write()
+    tell(book, "five", "six")
+
+    assert told(tmp_path) == ["one", "two", "five", "six"]
+    assert [line.dropped for line in lines(tmp_path)] == [0, 0, 2, 0]
+
+
+def test_a_full_disk_is_not_asked_for_every_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "RETRY_AFTER", 60.0)
+    disk = FullDisk()
+    book = opened(tmp_path, disk=disk)
+    for number in range(50):
+        tell(book, str(number))
+
+    assert disk.asked == 1
+    assert not book.pending
+
+
+@pytest.mark.parametrize(
+    "tail", [b'{"v":1,"time":"20', bytes(200_000), b"x" * 70_000], ids=["a piece", "zeros", "long"]
+)
+def test_a_torn_last_line_is_cut_off_and_noted_and_nothing_else_is_touched(
+    tmp_path: Path, tail: bytes
+) -> None:
+    first = opened(tmp_path)
+    tell(first, "one", "two")
+    first.close()
+    whole = first.path.read_bytes()
+    first.path.write_bytes(whole + tail)
+
+    tell(opened(tmp_path), "three")
+
+    assert first.path.read_bytes().startswith(whole)
+    assert told(tmp_path) == ["one", "two", "torn", "three"]
+    assert [line.fact.bytes for line in lines(tmp_path) if isinstance(line.fact, facts.Torn)] == [len(tail)]
+
+
+def test_a_torn_line_is_not_cut_off_while_another_recorder_writes(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    tell(first, "one")
+    with first.path.open("ab") as file:
+        file.write(b'{"v":1,"ti')
+
+    tell(opened(tmp_path, "other"), "two")
+    tell(first, "three")
+
+    assert told(tmp_path) == ["one", "two", "three"]
+
+
+def test_several_recorders_share_one_ledger(tmp_path: Path) -> None:
+    books = [opened(tmp_path, f"crate{number}") for number in range(3)]
+    for number in range(100):
+        tell(books[number % 3], str(number))
+
+    assert told(tmp_path) == [str(number) for number in range(100)]
+    assert {(line.stream, line.run) for line in lines(tmp_path)} == {
+        (f"crate{number}", book.run) for number, book in enumerate(books)
+    }
+
+
+def test_a_folder_without_a_ledger_has_no_lines(tmp_path: Path) -> None:
+    assert list(lines(tmp_path)) == []
+
+
+def test_a_ledger_that_cannot_be_opened_loses_its_lines_loudly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    book = opened(tmp_path)
+    book.path.mkdir()
+    tell(book, "one", "two")
+    book.close()
+
+    assert "lines of the ledger are lost" in caplog.messages

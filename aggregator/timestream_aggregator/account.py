@@ -38,6 +38,15 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A frame to record whose bytes stay, since later files may have to begin with it."""
+
+    parts: tuple[memoryview, ...]
+    size: int
+    frame_num: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Acquired:
     """What the files of an acquisition have from it: when the frame arrived that opened them, and whose it is."""
 

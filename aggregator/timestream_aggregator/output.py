@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from timestream_aggregator.account import Acquired, Copy, Current, Last, OutputState, Recordable, Tally
+from timestream_aggregator.account import Acquired, Copy, Current, Kept, Last, OutputState, Recordable, Tally
 from timestream_aggregator.clock import Pulse, utc
 from timestream_aggregator.files import ChangedOnDiskError, DataFolder, StagedFile
 from timestream_aggregator.ledger import Ledger
@@ -62,7 +62,7 @@ class Output:
         self._arrived = 0.0  # Unix seconds, of the gathered frames
         self._synced = 0.0
         self._unsynced = False  # something was written since
-        self._head: Copy | None = None  # the last Observation frame of this acquisition
+        self._head: Copy | None = None  # the last Observation frame that this acquisition has in a file
         self._gathered: list[Recordable] = []
         self._gathered_size = 0
         self.state = OutputState()
@@ -77,14 +77,13 @@ class Output:
 
     def begin_with(self, head: bytes) -> None:
         """Begin the file with a frame that stands in an earlier one."""
-        self._head = Copy((memoryview(head),), len(head))
-        self._gather(self._head)
+        self._gather(Copy((memoryview(head),), len(head)))
 
     def write(self, frame: Recordable, *, observation: bool = False) -> None:
         """Add `frame` to the file. Its bytes have to stay as they are until `flush()` returns."""
         if observation:
             data = b"".join(frame.parts)
-            self._head = Copy((memoryview(data),), len(data))
+            frame = Kept((memoryview(data),), len(data), frame.frame_num)
         self._gather(frame)
 
     def flush(self) -> None:
@@ -148,7 +147,7 @@ class Output:
             raise RuntimeError("a frame to write and no file that it belongs to")
         file = self._file = self._folder.open(self._unused(self._wanted))
         self._tally, self._synced = Tally(), time.monotonic()
-        if self._failed and self._head is not None and self._gathered[0] is not self._head:
+        if self._failed and self._head is not None and not isinstance(self._gathered[0], Copy | Kept):
             self._gathered.insert(0, self._head)
         self._failed = False
         return file
@@ -222,6 +221,9 @@ class Output:
 
     def _count(self, file: StagedFile, written: int) -> None:
         """Take note that the first `written` of the gathered frames are in the file."""
+        for frame in self._gathered[:written]:
+            if isinstance(frame, Copy | Kept):
+                self._head = Copy(frame.parts, frame.size)
         done = [frame for frame in self._gathered[:written] if not isinstance(frame, Copy)]
         del self._gathered[:written]
         self._gathered_size = sum(frame.size for frame in self._gathered)

@@ -159,7 +159,7 @@ class Recorder:
             loop()
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the recorder
             self._failed = f"the {name} failed: {error!r}"
-            self._log.critical("a fault of this program", exc_info=error, extra={"thread": name})
+            self._log.critical("a fault of this program", exc_info=error, extra={"loop": name})
         self.over.set()
 
     def _changed(self) -> None:

@@ -17,11 +17,10 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 
-from tests.fuzz.mutations import CORPUS, LARGEST, cuts, streams
+from tests.fuzz.mutations import CORPUS, LARGEST, cuts, limits, streams
 from tests.fuzz.properties import check, memory
 
 BATCH: Final = 2000  # examples
-LIMITS: Final = (LARGEST, 700, 64)
 QUIETLY: Final = settings(
     max_examples=BATCH,
     database=None,
@@ -46,10 +45,10 @@ def batch(number: int) -> tuple[Try, str] | None:
 
     @seed(number)
     @settings(QUIETLY)
-    @given(data=streams(), draw=st.data(), limit=st.sampled_from(LIMITS), measure=st.booleans())
-    def one(*, data: bytes, draw: st.DataObject, limit: int, measure: bool) -> None:
-        last.data, last.limit, last.cuts = data, limit, draw.draw(cuts(len(data)))
-        check(data, last.cuts, limit)
+    @given(data=streams(), draw=st.data(), measure=st.booleans())
+    def one(*, data: bytes, draw: st.DataObject, measure: bool) -> None:
+        last.data, last.limit, last.cuts = data, draw.draw(limits(data)), draw.draw(cuts(len(data)))
+        check(data, last.cuts, last.limit)
         if measure:
             taken, allowed = memory(data, last.cuts, 1 << 40)
             assert taken <= allowed, f"{taken} bytes of memory for {len(data)} that arrived"

@@ -5,7 +5,7 @@ one whose crc was mended after that, so that the damage is read as if it were me
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -46,9 +46,24 @@ def mend(data: bytes) -> bytes:
     return bytes(mended)
 
 
-def _draw_field(draw: st.DrawFn, data: bytes) -> Field | None:
+def _draw_field(draw: st.DrawFn, data: bytes, kinds: Iterable[FieldKind] = FieldKind) -> Field | None:
+    """Return a field: first its kind is drawn, for most fields are names and blobs."""
     fields = parse(data, LARGEST).fields
-    return draw(st.sampled_from(fields)) if fields else None
+    there = [kind for kind in kinds if any(part.kind is kind for part in fields)]
+    if not there:
+        return None
+    kind = draw(st.sampled_from(there))
+    return draw(st.sampled_from([part for part in fields if part.kind is kind]))
+
+
+def _resize(draw: st.DrawFn, data: bytes) -> bytes:
+    """Give a name or a blob another size, and say so in its length."""
+    found = _draw_field(draw, data, (FieldKind.NAME, FieldKind.BLOB))
+    if found is None or len(data) > LONGEST:
+        return data
+    size = draw(st.sampled_from([0, 1, 38, 512, 513, 1024, 1025]))
+    text = (data[found.start : found.end] + b"x" * size)[:size]
+    return data[: found.start - 8] + struct.pack("<Q", size) + text + data[found.end :]
 
 
 def _change_field(draw: st.DrawFn, data: bytes) -> bytes:
@@ -134,6 +149,7 @@ def _double_an_entry(draw: st.DrawFn, data: bytes) -> bytes:
 
 MUTATIONS: Final[tuple[Mutation, ...]] = (
     _change_field,
+    _resize,
     _flip_a_byte,
     _cut_short,
     _take_out,
@@ -159,3 +175,9 @@ def streams(draw: st.DrawFn) -> bytes:
 def cuts(size: int) -> st.SearchStrategy[list[int]]:
     """Places at which a stream of `size` bytes is cut: few, as of segments."""
     return st.lists(st.integers(0, size), max_size=12).map(sorted)
+
+
+def limits(data: bytes) -> st.SearchStrategy[int]:
+    """Limits on the size of a frame: ample, small, or that of a frame of `data`, or a byte less."""
+    sizes = {frame.end - frame.start for frame in parse(data, LARGEST).frames}
+    return st.sampled_from([LARGEST, 700, 64, *sorted(sizes | {size - 1 for size in sizes})])

@@ -42,6 +42,14 @@ class Disk:
         """Mark the file as in use by several; BlockingIOError if somebody has it alone."""
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
+    def is_at(self, fd: int, path: Path) -> bool:
+        """Return whether `path` is a name of the open file."""
+        try:
+            there = path.lstat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(fd))
+
     def links(self, fd: int) -> int:
         """Return how many names the file has."""
         return os.fstat(fd).st_nlink

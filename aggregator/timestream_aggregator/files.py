@@ -8,7 +8,7 @@ the bytes stay where they are and the failure is raised: nothing here deletes re
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote, unquote
@@ -16,13 +16,11 @@ from urllib.parse import quote, unquote
 from crc32c import crc32c
 
 from timestream_aggregator.disk import Disk
-from timestream_aggregator.naming import FileId, next_number
+from timestream_aggregator.naming import Base, FileId, next_number, parse
+from timestream_aggregator.pieces import WRITE_LIMIT, batches, rest
 
 OWN_FOLDER: Final = ".timestream-aggregator"
-WRITE_LIMIT: Final = (
-    1 << 20
-)  # bytes in one write, so that a slow disk answers often enough to be seen working
-PIECES_LIMIT: Final = 512  # pieces in one write; the kernel's own limit is 1024
+PROBE: Final = "probe."
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -56,6 +54,7 @@ class DataFolder:
         self.disk = disk or Disk()
         self.staging = root / OWN_FOLDER / "staging"
         self._links = True
+        self._used: dict[Base, int] = {}  # highest numbers that names were given or promised before
 
     def prepare(self) -> None:
         """Make the folder of unfinished files and try there what publishing needs.
@@ -79,8 +78,38 @@ class DataFolder:
     def open(self, wanted: FileId) -> "StagedFile":
         """Return a new file that is to become `wanted`, or the next number after those there."""
         self.disk.make_folder(self.root / wanted.base.folder)
-        number = max(wanted.number, self._next_number(wanted))
-        return StagedFile(self, FileId(wanted.base, number))
+        return StagedFile(self, FileId(wanted.base, self._free_number(wanted)))
+
+    def reserve(self, path: str) -> None:
+        """Give no number up to that of `path` to a new file: a file had that name, or is to get it."""
+        file = parse(path)
+        if file is not None:
+            self._used[file.base] = max(file.number, self._used.get(file.base, 0))
+
+    def create(self, name: Callable[[], str]) -> tuple[Path, int]:
+        """Return a new staged file and its locked descriptor.
+
+        Before it is locked, recovery may take it for one that was left, and remove it: then another is made.
+        """
+        while True:
+            path = self.staging / name()
+            fd = self.disk.create(path)
+            try:
+                if self.claim(path, fd):
+                    return path, fd
+            except OSError:
+                self.disk.close(fd)
+                self.disk.unlink(path)
+                raise
+            self.disk.close(fd)
+
+    def claim(self, path: Path, fd: int) -> bool:
+        """Return whether the staged file is ours now: locked, and still known by its staged name."""
+        try:
+            self.disk.lock(fd)
+        except BlockingIOError:
+            return False
+        return self.disk.is_at(fd, path)
 
     def publish(self, staged: Path, wanted: FileId) -> FileId:
         """Give `staged` its final name, `wanted` or the next one that is free, and return that."""
@@ -92,7 +121,8 @@ class DataFolder:
             except FileExistsError:
                 if self.disk.same(staged, final):  # an earlier attempt succeeded and was told it had not
                     return wanted
-                wanted = FileId(wanted.base, max(wanted.number + 1, self._next_number(wanted)))
+                later = FileId(wanted.base, wanted.number + 1)
+                wanted = FileId(wanted.base, self._free_number(later))
             else:
                 return wanted
 
@@ -112,6 +142,11 @@ class DataFolder:
     def _next_number(self, wanted: FileId) -> int:
         return next_number(wanted.base, self.disk.names(self.root / wanted.base.folder))
 
+    def _free_number(self, wanted: FileId) -> int:
+        """Return the least number for a new file."""
+        reserved = self._used.get(wanted.base, -1) + 1
+        return max(wanted.number, reserved, self._next_number(wanted))
+
     def _move(self, staged: Path, final: Path) -> None:
         """Give `staged` the name `final`; a link leaves its old name too, until that is removed."""
         if self._links:
@@ -121,9 +156,8 @@ class DataFolder:
 
     def _try_publishing(self) -> None:
         """Find out, with a file of no name in the data folders, which call can publish without replacing."""
-        probe = self.staging / f"probe.{os.getpid()}.{secrets.token_hex(4)}"
+        probe, fd = self.create(lambda: f"{PROBE}{os.getpid()}.{secrets.token_hex(4)}")
         other = probe.with_name(probe.name + ".other")
-        self.disk.close(self.disk.create(probe))
         try:
             self._move(probe, other)
         except OSError as error:
@@ -134,6 +168,7 @@ class DataFolder:
         finally:
             self.disk.unlink(probe)
             self.disk.unlink(other)
+            self.disk.close(fd)
 
     def _try_renaming(self, probe: Path, other: Path) -> None:
         try:
@@ -155,17 +190,10 @@ class StagedFile:
         self.size = 0
         self.frames = 0
         self.crc = 0  # CRC-32C of the first `size` bytes, as they were received
-        self.path = folder.staging / staged_name(wanted)
         self._published: FileId | None = None
         self._settled = False
         self._doubtful = False
-        self._fd = self._disk.create(self.path)
-        try:
-            self._disk.lock(self._fd)
-        except OSError:
-            self.close()
-            self._disk.unlink(self.path)
-            raise
+        self.path, self._fd = folder.create(lambda: staged_name(wanted))
 
     def append(self, frames: Sequence[Bytes]) -> None:
         """Write `frames` after the last whole one; on OSError those of them that are whole count."""
@@ -266,30 +294,3 @@ def staged_name(wanted: FileId) -> str:
 def wanted_path(staged: str) -> str:
     """Return the path, under the data folder, that the file with this staged name is to get."""
     return unquote(staged.rpartition(".")[0])
-
-
-def batches(parts: Iterable[memoryview]) -> Iterator[list[memoryview]]:
-    """Yield `parts` in pieces for one write each: at most `WRITE_LIMIT` bytes and `PIECES_LIMIT` pieces."""
-    batch: list[memoryview] = []
-    room = WRITE_LIMIT
-    for part in parts:
-        start = 0
-        while start < len(part):
-            piece = part[start : start + room]
-            batch.append(piece)
-            start += len(piece)
-            room -= len(piece)
-            if not room or len(batch) == PIECES_LIMIT:
-                yield batch
-                batch, room = [], WRITE_LIMIT
-    if batch:
-        yield batch
-
-
-def rest(pieces: list[memoryview], written: int) -> list[memoryview]:
-    """Return what remains of `pieces` after the first `written` bytes."""
-    for index, piece in enumerate(pieces):
-        if written < len(piece):
-            return [piece[written:], *pieces[index + 1 :]]
-        written -= len(piece)
-    return []

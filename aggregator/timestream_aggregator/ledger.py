@@ -1,20 +1,23 @@
 """The ledger: what happened, one line each, in a file that only grows and that several recorders may share.
 
-Any thread may tell it something; one thread writes. A disk that takes nothing never holds recording up: lines
-wait in a bounded queue, and those that found no room there are counted in the next line. Each line is one
-write at the end of the file, which the kernel never mixes with another's.
+Any thread may tell it something, and write; the writer's does so all the time. A disk that takes nothing
+never holds recording up: lines wait in a bounded queue, and those that found no room there are counted in the
+next line. Each line is one write at the end of the file, which the kernel never mixes with another's.
 """
 
 import errno
+import json
 import logging
+import os
 import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from timestream_aggregator.clock import utc
 from timestream_aggregator.disk import Disk
@@ -25,10 +28,11 @@ NAME: Final = "ledger.jsonl"
 MOST_WAITING: Final = 1000  # lines
 RETRY_AFTER: Final = 1.0  # seconds
 _BLOCK: Final = 1 << 16
+_RECENT: Final = 1 << 20  # bytes: thousands of files
 
 
 class Ledger:
-    """The lines of one run of a recorder. `note()` is for any thread, the rest for the one that writes."""
+    """The lines of one run of a recorder."""
 
     def __init__(self, root: Path, stream_id: str, log: logging.Logger, disk: Disk | None = None) -> None:
         self.path = root / OWN_FOLDER / NAME
@@ -38,6 +42,7 @@ class Ledger:
         self._disk = disk or Disk()
         self._queue: deque[Line] = deque()
         self._queueing = threading.Lock()
+        self._writing = threading.Lock()
         self._dropped = 0  # lines since the one queued last
         self._fd = -1
         self._begun = False  # the file ends in a piece of a line
@@ -64,22 +69,24 @@ class Ledger:
 
     def write(self, *, sync: bool = False) -> None:
         """Write what waits, as far as the disk takes it; with `sync`, bring it there. Never raises OSError."""
-        try:
-            if self.pending:
-                self._write()
-            if sync and self._unsynced:
-                self._unsynced = False
-                self._disk.sync_data(self._fd)
-        except OSError as error:
-            self._note_failure(error)
+        with self._writing:
+            try:
+                if self.pending:
+                    self._write()
+                if sync and self._unsynced:
+                    self._unsynced = False
+                    self._disk.sync_data(self._fd)
+            except OSError as error:
+                self._note_failure(error)
 
     def close(self) -> None:
         """Write what waits, and end. What the disk does not take now is lost, and the log says so."""
         self._not_before = 0.0
         self.write(sync=True)
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            self._disk.close(fd)
+        with self._writing:
+            if self._fd >= 0:
+                fd, self._fd = self._fd, -1
+                self._disk.close(fd)
         lost = len(self._queue) + self._dropped
         if lost:
             self._log.error("lines of the ledger are lost", extra={"lines": lost, "why": self._told})
@@ -157,6 +164,25 @@ class Ledger:
         if str(error) != self._told:
             self._told = str(error)
             self._log.error("the ledger cannot be written, its lines wait", extra={"why": str(error)})
+
+
+def recent_paths(root: Path) -> Iterator[str]:
+    """Yield the names that files of a data folder got or were to get, as the ledger's last lines tell.
+
+    Raises:
+        OSError: there is a ledger, and it cannot be read.
+    """
+    try:
+        with (root / OWN_FOLDER / NAME).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _RECENT))
+            tail = file.read(_RECENT)
+    except FileNotFoundError:
+        return
+    for text in tail.splitlines():
+        with suppress(ValueError, LookupError, TypeError):  # torn, or not about a file
+            line: dict[str, Any] = json.loads(text)
+            if line["kind"] in {"opened", "published", "recovered"}:
+                yield str(line["path"])
 
 
 def lines(root: Path) -> Iterator[Line]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.disk import Disk
-from timestream_aggregator.files import OWN_FOLDER, batches
+from timestream_aggregator.files import OWN_FOLDER
+from timestream_aggregator.pieces import batches
 
 MOST_FILES: Final = 100
 MOST_BYTES: Final = 256 << 20

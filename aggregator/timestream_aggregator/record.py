@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 def _record(settings: RecorderSettings, log: logging.Logger) -> int:
     try:
         recorder = Recorder(settings, log)
-    except UnusableFolderError as error:
+    except (UnusableFolderError, OSError) as error:
         raise CannotStartError(f"--data-dir {error}", UNUSABLE_FOLDER) from error
     stop = _on_signal(recorder.over)
     server = _server(settings, recorder)

@@ -16,15 +16,16 @@ from timestream_aggregator.actions import NoteKind
 from timestream_aggregator.buffer import Buffer, Stopped
 from timestream_aggregator.clock import Pulse, utc
 from timestream_aggregator.files import DataFolder
-from timestream_aggregator.ledger import Ledger
+from timestream_aggregator.ledger import Ledger, recent_paths
 from timestream_aggregator.output import Output
 from timestream_aggregator.progress import Snapshot, State
 from timestream_aggregator.quarantine import Quarantine
+from timestream_aggregator.recovery import Recovery
 from timestream_aggregator.source import Source
 from timestream_aggregator.storage import StorageWatch
 from timestream_aggregator.writer import Writer
 from timestream_api import report as api
-from timestream_api.ledger import Started
+from timestream_api.ledger import Fact, Started
 from timestream_api.settings import RecorderSettings
 
 VERSION: Final = version("timestream-aggregator")
@@ -49,6 +50,8 @@ class Recorder:
             folder, settings.sync_interval, log, self._writing, ledger=self._ledger, changed=self._changed
         )
         self._source = Source(settings, self._buffer, log, self._changed)
+        _reserve_names(folder, log)
+        self._recovery = Recovery(folder, self._tell, log, settings.max_frame_bytes)
         quarantine = Quarantine(settings.data_dir)
         self._writer = Writer(
             settings,
@@ -70,17 +73,20 @@ class Recorder:
             self._thread("writer", self._writer.run),
             self._thread("storage", self._storage.run),
         ]
+        self._recovering = threading.Thread(target=self._recovery.run_beside, name="recovery", daemon=True)
 
     def start(self) -> None:
         """Begin to connect and to record."""
         self._ledger.note(self._started)
         for thread in self._threads:
             thread.start()
+        self._recovering.start()
 
     def stop(self) -> None:
         """Receive no more, write what was received and publish it; return when that is done or cannot be."""
         source, writer, _ = self._threads
         self._output.stop(DISK_PATIENCE)
+        self._recovery.stop()
         self._source.stop()
         source.join(_SOURCE_PATIENCE)
         if source.is_alive():  # in the name service, say: it has nothing more to give
@@ -89,6 +95,7 @@ class Recorder:
         if not source.is_alive():
             self._source.close()
         self._storage.stop()
+        self._recovering.join(_SOURCE_PATIENCE)
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` when there is something to say that people wait for. It has to return at once."""
@@ -130,6 +137,7 @@ class Recorder:
             last_file=_last(output.last),
             totals=api.Totals(
                 files=output.files,
+                recovered=self._recovery.count,
                 frames=output.frames,
                 bytes=output.size,
                 lost=output.lost + seen.notes.get(NoteKind.LOSS, 0),
@@ -162,6 +170,12 @@ class Recorder:
             self._log.critical("a fault of this program", exc_info=error, extra={"thread": name})
         self.over.set()
 
+    def _tell(self, fact: Fact) -> None:
+        """Have a fact in the ledger before anything else happens."""
+        self._ledger.note(fact)
+        self._ledger.write(sync=True)
+        self._changed()
+
     def _changed(self) -> None:
         self._listener()
 
@@ -175,6 +189,15 @@ class Recorder:
         if seen is None or output.trouble is None:
             return seen
         return seen.model_copy(update={"writable": False, "trouble": output.trouble})
+
+
+def _reserve_names(folder: DataFolder, log: logging.Logger) -> None:
+    """Give no name a second time that a file had which somebody has fetched away."""
+    try:
+        for path in recent_paths(folder.root):
+            folder.reserve(path)
+    except OSError as error:
+        log.warning("the ledger cannot be read", extra={"why": str(error)})
 
 
 def _acquisition(snapshot: Snapshot) -> api.Acquisition | None:

@@ -92,6 +92,9 @@ class Totals(Model):
 
     files: Count = Field(default=0, description="Files published")
     verified: Count = Field(default=0, description="Files read back through spt3g")
+    recovered: Count = Field(
+        default=0, description="Files that an earlier run left unfinished, completed and published"
+    )
     frames: Count = Field(default=0, description="Frames recorded")
     bytes: Count = Field(default=0, description="Bytes recorded")
     lost: Count = Field(

@@ -15,6 +15,8 @@ from tests.recorder.recorder import (
     staged,
 )
 from tests.recorder.sender import Sender, SentFrame
+from timestream_aggregator.ledger import lines
+from timestream_api.ledger import Recovered
 from timestream_api.values import Layout
 
 
@@ -64,14 +66,14 @@ def assert_is_beginning_of(folder: Path, sent: list[SentFrame]) -> None:
     assert found == [frame.sha256 for frame in sent if frame.recorded][: len(found)]
 
 
-def test_a_killed_recorder_damages_nothing_published_and_the_next_one_overwrites_nothing(
+def test_a_killed_recorder_damages_nothing_and_the_next_one_completes_what_it_left(
     tmp_path: Path,
 ) -> None:
     with Sender() as sender:
         with Recorder(tmp_path, sender.port, layout=Layout.SESSION.value, max_file_bytes=1 << 20) as recorder:
             recorder.connected()
-            sender.start_session(session_id=1_700_000_000)
-            sender.send_scans(8, payload=400_000)
+            sent = sender.start_session(session_id=1_700_000_000)
+            sent += sender.send_scans(8, payload=400_000)
             recorder.recorded(10)
             recorder.process.kill()
             recorder.process.wait(10)
@@ -80,15 +82,20 @@ def test_a_killed_recorder_damages_nothing_published_and_the_next_one_overwrites
         with Recorder(tmp_path, sender.port, layout=Layout.SESSION.value, max_file_bytes=1 << 20) as recorder:
             recorder.connected()
             sender.wait_for_clients(1)
-            sender.send_scans(2, payload=400_000)
+            sent += sender.send_scans(2, payload=400_000)
             recorder.recorded(4)
-            recorder.stop()
+            recorder.wait_for(lambda report: report.totals.recovered == 1)
+            assert recorder.stop() == 0
 
     assert len(before) == 3
     assert len(left) == 1
     assert all(path.read_bytes() == data for path, data in before.items())
-    assert len(published(tmp_path)) > len(before)
-    assert [path.read_bytes() for path in staged(tmp_path)] == left, "what a crash left is not touched"
+    assert published(tmp_path)[3].read_bytes() == left[0]
+    assert not staged(tmp_path)
+    assert [line.fact.path for line in lines(tmp_path) if isinstance(line.fact, Recovered)] == [
+        "17000/ufm_test/1700000000_003.g3"
+    ]
+    assert set(recorded_digests(tmp_path)) == {frame.sha256 for frame in sent if frame.recorded}
     assert_readable(tmp_path)
 
 

@@ -18,17 +18,15 @@ from hypothesis import strategies as st
 from timestream_aggregator.disk import Disk
 from timestream_aggregator.files import (
     OWN_FOLDER,
-    WRITE_LIMIT,
     ChangedOnDiskError,
     DataFolder,
     StagedFile,
     UnusableFolderError,
-    batches,
-    rest,
     staged_name,
     wanted_path,
 )
 from timestream_aggregator.naming import Base, FileId
+from timestream_aggregator.pieces import WRITE_LIMIT, batches, rest
 
 BASE = Base("17000/crate1", "1700000000")
 CALLS = [name for name in vars(Disk) if not name.startswith("_")]

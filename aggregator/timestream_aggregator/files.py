@@ -193,6 +193,7 @@ class StagedFile:
         self._published: FileId | None = None
         self._settled = False
         self._doubtful = False
+        self._named = False  # the staged name is on the disk: without it a loss of power takes the bytes too
         self.path, self._fd = folder.create(lambda: staged_name(wanted))
 
     def append(self, frames: Sequence[Bytes]) -> None:
@@ -206,10 +207,13 @@ class StagedFile:
             self._count(frames, end)
 
     def sync(self) -> None:
-        """Bring what was written to the disk."""
+        """Bring what was written to the disk, and the first time the file's name."""
         self._doubtful, doubtful = True, self._doubtful
         self._disk.sync_data(self._fd)
         self._doubtful = doubtful
+        if not self._named:
+            self._disk.sync_folder(self._folder.staging)
+            self._named = True
 
     def publish(self, settled: Callable[[FileId], None] = lambda _: None) -> FileId:
         """Make the file durable, then visible under its final name, and return that.

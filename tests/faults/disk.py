@@ -62,7 +62,6 @@ def strange_disk(mount: Path) -> Generator[StrangeDisk]:
             yield StrangeDisk(mount, process)
         finally:
             subprocess.run(["umount", "-l", str(mount)], check=False)
-            process.terminate()
             process.wait(10)
 
 

@@ -8,7 +8,6 @@ power, wholly or in part, or be zeros. Obeys lines of JSON on stdin: `tests.faul
 
 import errno
 import json
-import os
 import random
 import stat
 import sys
@@ -83,9 +82,15 @@ class Disk(Operations):
             "st_gid": 0,
         }
 
-    def readdir(self, path: str, fh: int) -> list[str]:
-        self._node(path)
-        return [".", "..", *(os.path.basename(name) for name in self._inside(path))]  # noqa: PTH119
+    def readdir(self, path: str, fh: int) -> list[tuple[str, dict[str, int], int]]:
+        node = self._node(path)
+        found = {".": node, "..": node} | {
+            name.rpartition("/")[2]: self._names[name] for name in self._inside(path)
+        }
+        return [
+            (name, {"st_mode": _FOLDER if node.folder else _FILE, "st_ino": node.number}, 0)
+            for name, node in found.items()
+        ]
 
     def statfs(self, path: str) -> dict[str, int]:
         blocks = _CAPACITY >> 12

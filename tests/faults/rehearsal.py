@@ -48,12 +48,14 @@ SECOND: Final = session(1_700_000_100, scans=2, payload=1_000)  # one, which SIG
 SENT: Final = [*FIRST, *SECOND]
 
 
-def record(warm: Warm, folder: Path, port: int, log: Path | None = None, **options: object) -> Command:
+def record(
+    warm: Warm, folder: Path, port: int, log: Path | None = None, user: int = 0, **options: object
+) -> Command:
     """Return a recorder of what a server on `port` sends, which waits for `go()`; `log` gets its messages."""
     chosen = _OPTIONS | {"data-dir": folder, "port": port}
     chosen |= {name.replace("_", "-"): value for name, value in options.items()}
     words = [f"--{name}={value}" for name, value in chosen.items()]
-    return warm.command(log or folder.with_name(f"{folder.name}.log"), "record", *words)
+    return warm.command(log or folder.with_name(f"{folder.name}.log"), "record", *words, user=user)
 
 
 def play(server: RawServer, pause: float = 0.01) -> None:

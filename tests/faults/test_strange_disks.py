@@ -125,7 +125,7 @@ def test_lines_of_the_ledger_that_are_cut_short_are_written_whole_once_that_work
             "truncate": "EROFS",
         },
     ],
-    ids=lambda failing: "-".join(failing),
+    ids="-".join,
 )
 def test_a_disk_that_fails_for_a_while_loses_nothing(
     tmp_path: Path, disk: StrangeDisk, warm: Warm, failing: dict[str, str]
@@ -170,10 +170,10 @@ def record_until_power_fails(
     disk: StrangeDisk, warm: Warm, folder: Path, frames: list[SentFrame], chance: random.Random
 ) -> int:
     """Record, kill the recorder and let the disk lose its power. Return how many frames had to be safe."""
-    options = {"sync_interval": SYNC_INTERVAL, "time_per_file": 1}
+    log = disk.mount.with_name("log")
     with (
         RawServer() as server,
-        record(warm, folder, server.port, log=disk.mount.with_name("log"), **options) as recorder,
+        record(warm, folder, server.port, log=log, sync_interval=SYNC_INTERVAL, time_per_file=1) as recorder,
     ):
         recorder.go()
         for frame in frames:

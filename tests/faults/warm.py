@@ -37,9 +37,11 @@ class Warm:
             if pipe is not None:
                 pipe.close()
 
-    def command(self, log: Path, *words: object) -> "Command":
-        """Return `timestream-aggregator WORDS`, which waits for `go()`."""
-        told = self.tell({"do": "start", "words": [str(word) for word in words], "log": str(log)})
+    def command(self, log: Path, *words: object, user: int = 0) -> "Command":
+        """Return `timestream-aggregator WORDS` of a user, root if 0, which waits for `go()`."""
+        told = self.tell(
+            {"do": "start", "words": [str(word) for word in words], "log": str(log), "user": user}
+        )
         return Command(self, told["pid"], log)
 
     def run(self, log: Path, *words: object, timeout: float = 20.0) -> int | None:

@@ -18,10 +18,14 @@ from timestream_aggregator.__main__ import COMMANDS, main
 _GO: Final = signal.SIGUSR1
 
 
-def become(words: Sequence[str], log: str) -> None:
-    """Be the command until its end; `log` gets all that it says."""
+def become(words: Sequence[str], log: str, user: int) -> None:
+    """Be the command, and this user, until its end; `log` gets all that it says."""
     for number, path, flags in ((0, os.devnull, os.O_RDONLY), (1, log, os.O_WRONLY), (2, log, os.O_WRONLY)):
         os.dup2(os.open(path, flags | os.O_CREAT | os.O_APPEND, 0o644), number)
+    if user:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
     signal.sigwait({_GO})
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {_GO})
     code = 70
@@ -38,7 +42,7 @@ def start(order: dict[str, Any]) -> dict[str, object]:
     """Fork a command."""
     pid = os.fork()
     if not pid:
-        become(order["words"], order["log"])
+        become(order["words"], order["log"], order["user"])
     return {"pid": pid}
 
 

@@ -66,6 +66,7 @@ class DataFolder:
             raise UnusableFolderError(f"{self.root}: no such folder. Make it, or mount the volume there.")
         try:
             self.disk.make_folder(self.staging)
+            self._look_at_mounts()
             self._try_publishing()
             for folder in (self.staging, self.staging.parent, self.root):
                 self.disk.sync_folder(folder)
@@ -153,6 +154,14 @@ class DataFolder:
             self.disk.link(staged, final)
         else:
             self.disk.rename(staged, final)
+
+    def _look_at_mounts(self) -> None:
+        """Make sure that a file can get its final name without being copied."""
+        if self.disk.file_system(self.staging) != self.disk.file_system(self.root):
+            raise UnusableFolderError(
+                f"{self.root}: {OWN_FOLDER} in it is on another file system, so that no file can go from there "
+                f"to its final name in one step. Mount one volume at {self.root}, and nothing inside it."
+            )
 
     def _try_publishing(self) -> None:
         """Find out, with a file of no name in the data folders, which call can publish without replacing."""

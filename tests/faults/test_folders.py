@@ -147,31 +147,33 @@ def test_two_recorders_on_one_folder_keep_out_of_each_others_way(
     folder = tmp_path / "data"
     folder.mkdir()
     ours, theirs = stream_of("ours"), stream_of("theirs")
-    with RawServer() as one, RawServer() as other, Warm() as second:
+    with (
+        RawServer() as one,
+        RawServer() as other,
+        Warm() as second,
+        record(
+            second, folder, other.port, log=tmp_path / "other", stream_id="theirs", layout=layout
+        ) as recorder,
+    ):
+        recorder.go()
+        other.play(b"".join(theirs), chunk=100_000, pause=0.01)
         with record(
-            second, folder, other.port, log=tmp_path / "other", stream_id="theirs", **options
-        ) as recorder:
-            recorder.go()
-            other.play(b"".join(theirs), chunk=100_000, pause=0.01)
-            with record(
-                warm, folder, one.port, log=tmp_path / "first", stream_id="ours", **options
-            ) as killed:
-                killed.go()
-                one.play(b"".join(ours[:10]))
-                assert until(lambda: is_staged(folder, sent_bytes(ours[9])), 10)
-            before = contents(folder)
-            assert warm.run(tmp_path / "recover", "recover", folder) == 0
-            with record(
-                warm, folder, one.port, log=tmp_path / "again", stream_id="ours", layout=layout
-            ) as again:
-                again.go()
-                one.play(b"".join(ours[10:]))
-                other.wait_played()
-                assert until(lambda: is_staged(folder, sent_bytes(ours[-1])), 10)
-                assert until(lambda: is_staged(folder, sent_bytes(theirs[-1])), 10)
-                assert again.stop() == 0
-            assert recorder.stop() == 0
-            assert_untouched(folder, before)
+            warm, folder, one.port, log=tmp_path / "first", stream_id="ours", layout=layout
+        ) as killed:
+            killed.go()
+            one.play(b"".join(ours[:10]))
+            assert until(lambda: is_staged(folder, sent_bytes(ours[9])), 10)
+        before = contents(folder)
+        assert warm.run(tmp_path / "recover", "recover", folder) == 0
+        with record(warm, folder, one.port, log=tmp_path / "again", stream_id="ours", layout=layout) as again:
+            again.go()
+            one.play(b"".join(ours[10:]))
+            other.wait_played()
+            assert until(lambda: is_staged(folder, sent_bytes(ours[-1])), 10)
+            assert until(lambda: is_staged(folder, sent_bytes(theirs[-1])), 10)
+            assert again.stop() == 0
+        assert recorder.stop() == 0
+        assert_untouched(folder, before)
 
     assert killed.code == KILLED
     sent = [sent_bytes(data, session_id=1_700_000_000) for data in [*ours, *theirs]]

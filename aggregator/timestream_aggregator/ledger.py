@@ -8,7 +8,6 @@ next line. Each line is one write at the end of the file, which the kernel never
 import errno
 import json
 import logging
-import os
 import secrets
 import threading
 import time
@@ -166,16 +165,14 @@ class Ledger:
             self._log.error("the ledger cannot be written, its lines wait", extra={"why": str(error)})
 
 
-def recent_paths(root: Path) -> Iterator[str]:
+def recent_paths(root: Path, disk: Disk) -> Iterator[str]:
     """Yield the names that files of a data folder got or were to get, as the ledger's last lines tell.
 
     Raises:
         OSError: there is a ledger, and it cannot be read.
     """
     try:
-        with (root / OWN_FOLDER / NAME).open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _RECENT))
-            tail = file.read(_RECENT)
+        tail = disk.tail(root / OWN_FOLDER / NAME, _RECENT)
     except FileNotFoundError:
         return
     for text in tail.splitlines():

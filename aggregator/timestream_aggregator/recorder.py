@@ -194,7 +194,7 @@ class Recorder:
 def _reserve_names(folder: DataFolder, log: logging.Logger) -> None:
     """Give no name a second time that a file had which somebody has fetched away."""
     try:
-        for path in recent_paths(folder.root):
+        for path in recent_paths(folder.root, folder.disk):
             folder.reserve(path)
     except OSError as error:
         log.warning("the ledger cannot be read", extra={"why": str(error)})

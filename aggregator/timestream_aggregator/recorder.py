@@ -36,8 +36,10 @@ _SOURCE_PATIENCE: Final = 2.0  # seconds that the source gets to notice that it 
 class Recorder:
     """Records one stream from `start()` to `stop()`."""
 
-    def __init__(self, settings: RecorderSettings, log: logging.Logger) -> None:
-        """Make the parts. UnusableFolderError: the data folder cannot hold recordings."""
+    def __init__(
+        self, settings: RecorderSettings, log: logging.Logger, over: threading.Event | None = None
+    ) -> None:
+        """Make the parts; `over` is set when a loop ends by a fault. UnusableFolderError: the folder is no good."""
         folder = DataFolder(settings.data_dir)
         folder.prepare()
         self._log = log
@@ -67,7 +69,7 @@ class Recorder:
         self._failed: str | None = None
         source = f"{settings.address}:{settings.port}"
         self._started = Started(version=VERSION, source=source, pod=os.environ.get("POD_NAME"))
-        self.over = threading.Event()  # a loop has ended, by a fault or because it was told to
+        self.over = over or threading.Event()  # a loop has ended, by a fault or because it was told to
         self._threads = [
             self._thread("source", self._source.run),
             self._thread("writer", self._writer.run),

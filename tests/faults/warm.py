@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -123,12 +123,6 @@ def strace(command: Command, trace: Path, *words: str) -> Generator[None]:
         finally:
             tracer.terminate()
             tracer.wait(10)
-
-
-def calls(trace: Path) -> Sequence[str]:
-    """Return the lines of a trace that are calls."""
-    lines = trace.read_text().splitlines() if trace.exists() else []
-    return [line for line in lines if "(" in line and " resumed>" not in line]
 
 
 def _await_tracer(command: Command, tracer: "subprocess.Popen[bytes]") -> None:

@@ -62,7 +62,7 @@ class DataFolder:
         Raises:
             UnusableFolderError: it cannot be written to, or cannot rename without replacing.
         """
-        if not self.root.is_dir():
+        if not self.disk.is_folder(self.root):
             raise UnusableFolderError(f"{self.root}: no such folder. Make it, or mount the volume there.")
         try:
             self.disk.make_folder(self.staging)

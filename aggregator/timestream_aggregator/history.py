@@ -1,13 +1,13 @@
 """What the ledger's last lines tell a recorder that starts: names used, the session, files not yet read back."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from timestream_aggregator.disk import Disk
 from timestream_aggregator.files import OWN_FOLDER
 from timestream_aggregator.ledger import NAME
 
@@ -58,7 +58,7 @@ class History:
         self.session_id, self.highest = session_id, last
 
 
-def read(root: Path, stream_id: str) -> History:
+def read(root: Path, stream_id: str, disk: Disk) -> History:
     """Return what the ledger of the data folder `root` tells of its recent past, and that of one stream.
 
     Raises:
@@ -66,7 +66,7 @@ def read(root: Path, stream_id: str) -> History:
     """
     history = History()
     opened = set[object]()  # by the stream: whoever recovered them
-    for line in _lines(root):
+    for line in _lines(root, disk):
         with suppress(ValueError, LookupError, TypeError):  # what is not about a file
             mine = line["stream"] == stream_id
             if mine:
@@ -77,12 +77,10 @@ def read(root: Path, stream_id: str) -> History:
     return history
 
 
-def _lines(root: Path) -> Iterator[dict[str, Any]]:
+def _lines(root: Path, disk: Disk) -> Iterator[dict[str, Any]]:
     """Yield the last lines, as far as they are JSON objects."""
     try:
-        with (root / OWN_FOLDER / NAME).open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _RECENT))
-            tail = file.read(_RECENT)
+        tail = disk.tail(root / OWN_FOLDER / NAME, _RECENT)
     except FileNotFoundError:
         return
     for text in tail.splitlines():

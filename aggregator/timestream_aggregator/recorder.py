@@ -15,6 +15,7 @@ from timestream_aggregator.account import Last, OutputState
 from timestream_aggregator.actions import NoteKind
 from timestream_aggregator.buffer import Buffer, Stopped
 from timestream_aggregator.clock import Pulse, utc
+from timestream_aggregator.disk import Disk
 from timestream_aggregator.files import DataFolder
 from timestream_aggregator.history import History, Written, read
 from timestream_aggregator.ledger import Ledger
@@ -237,7 +238,7 @@ class Recorder:
 
     def _history(self) -> History:
         try:
-            return read(self._settings.data_dir, self._settings.stream_id)
+            return read(self._settings.data_dir, self._settings.stream_id, Disk())
         except OSError as error:
             self._log.warning("the ledger cannot be read", extra={"why": str(error)})
             return History()

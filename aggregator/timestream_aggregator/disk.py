@@ -50,6 +50,10 @@ class Disk:
             return False
         return os.path.samestat(there, os.fstat(fd))
 
+    def is_folder(self, path: Path) -> bool:
+        """Return whether there is a folder `path`."""
+        return path.is_dir()
+
     def links(self, fd: int) -> int:
         """Return how many names the file has."""
         return os.fstat(fd).st_nlink
@@ -57,6 +61,16 @@ class Disk:
     def size(self, fd: int) -> int:
         """Return the file's size in bytes."""
         return os.fstat(fd).st_size
+
+    def size_at(self, path: Path) -> int:
+        """Return the size in bytes of what is called `path`."""
+        return path.stat().st_size
+
+    def tail(self, path: Path, size: int) -> bytes:
+        """Return the last `size` bytes of the file `path`, all if it has no more."""
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return file.read(size)
 
     def append(self, fd: int, data: bytes) -> int:
         """Write `data` at the file's end, wherever that is now, and return how many bytes were taken."""
@@ -100,6 +114,10 @@ class Disk:
     def same(self, one: Path, other: Path) -> bool:
         """Return whether two names, both there, are names of one file."""
         return one.samefile(other)
+
+    def file_system(self, path: Path) -> int:
+        """Return the number of the file system that `path` is on."""
+        return path.stat().st_dev
 
     def unlink(self, path: Path) -> None:
         """Take the name `path` away; nothing happens if it is gone already."""

@@ -42,7 +42,7 @@ class Quarantine:
 
     def _room(self) -> int:
         """Return how many bytes may still be kept, of one piece."""
-        sizes = [(self.folder / name).stat().st_size for name in self._disk.names(self.folder)]
+        sizes = [self._disk.size_at(self.folder / name) for name in self._disk.names(self.folder)]
         if len(sizes) >= MOST_FILES:
             return 0
         return min(MOST_BYTES - sum(sizes), MOST_BYTES_OF_ONE)

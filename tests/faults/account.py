@@ -107,7 +107,7 @@ def settle(folder: Path, sent: Sequence[SentFrame], *, copies: int = 1) -> Accou
     _compare_with_ledger(account, folder)
     there = {place for found in account.files.values() for place in found}
     account.staged = _whole_frames(folder / OWN_FOLDER / "staging", places) - there
-    account.kept = _whole_frames(folder / OWN_FOLDER / "quarantine", places) - there - account.staged
+    account.kept = _put_aside(folder / OWN_FOLDER / "quarantine", sent, places) - there - account.staged
     _divide_the_missing(account, set(places.values()) - there - account.staged - account.kept, there)
     return account
 
@@ -245,6 +245,16 @@ def _whole_frames(folder: Path, places: Mapping[str, int]) -> set[int]:
         digests = [hashlib.sha256(frame).hexdigest() for frame in _until_damaged(path.read_bytes())]
         found |= {places[digest] for digest in digests if digest in places}
     return found
+
+
+def _put_aside(folder: Path, sent: Sequence[SentFrame], places: Mapping[str, int]) -> set[int]:
+    """Return which frames, of those whose bytes are known, stand anywhere in the quarantine."""
+    pieces = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    return {
+        place
+        for place in places.values()
+        if (data := sent[place].data) is not None and any(data in piece for piece in pieces)
+    }
 
 
 def _until_damaged(data: bytes) -> Iterator[bytes]:

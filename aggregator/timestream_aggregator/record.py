@@ -59,11 +59,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _record(settings: RecorderSettings, log: logging.Logger) -> int:
+    stop = _on_signal(
+        threading.Event()
+    )  # first: process 1 of a container ignores signals that it does not handle
     try:
-        recorder = Recorder(settings, log)
+        recorder = Recorder(settings, log, stop)
     except (UnusableFolderError, OSError) as error:
         raise CannotStartError(f"--data-dir {error}", UNUSABLE_FOLDER) from error
-    stop = _on_signal(recorder.over)
     server = _server(settings, recorder)
     reporter = _reporter(settings, recorder, log)
     log.info("recorder started", extra={"version": VERSION, "settings": settings.to_args()})

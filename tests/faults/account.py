@@ -24,7 +24,7 @@ from tests.recorder.frames import split_frames
 from tests.recorder.recorder import OWN_FOLDER, published
 from tests.recorder.sender import SentFrame
 from timestream_aggregator import ledger
-from timestream_api.ledger import Fact, Line, Loss, Published, Recovered, Stopped
+from timestream_api.ledger import Fact, Line, Loss, Published, Recovered
 
 SCAN: Final = "Scan"
 _READ: Final = """
@@ -226,7 +226,6 @@ def _divide_the_missing(account: Account, nowhere: Collection[int], there: Colle
     account.noted = {place for place in nowhere if is_named(place)}
     account.missing = set(nowhere) - account.noted
     account.counted = sum(fact.count for fact in losses if fact.first is None or fact.last is None)
-    account.counted += sum(fact.unwritten for fact in account.facts(Stopped) if isinstance(fact, Stopped))
     wrong = [place for place in there if is_named(place)]
     if wrong:
         account.troubles.append(f"in a file, and lost in the ledger: {_ranges(wrong)}")

@@ -34,6 +34,7 @@ def test_a_recorder_that_is_killed_any_number_of_times_loses_only_what_was_on_it
     account.assert_honest(in_flight=stream.sent)
     assert account.staged == set()
     assert holes(account) <= KILLS
+    assert not unnoted_before_others(account), "a loss inside a session that the ledger does not tell of"
     assert_spt3g_reads([folder])
 
 
@@ -78,3 +79,11 @@ def holes(account: Account) -> int:
     there = {place for places in account.files.values() for place in places}
     states = [place in there for place in recorded]
     return sum(earlier and not later for earlier, later in pairwise(states))
+
+
+def unnoted_before_others(account: Account) -> list[int]:
+    """Return what is nowhere, and not in the ledger, though a later frame of its session is in a file."""
+    last = dict[int | None, int]()
+    for place in sorted(place for places in account.files.values() for place in places):
+        last[account.sent[place].session_id] = place
+    return [place for place in account.missing if place < last.get(account.sent[place].session_id, -1)]

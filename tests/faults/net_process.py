@@ -1,4 +1,4 @@
-"""What a process holds, by the kernel's account: memory, descriptors, threads."""
+"""What a process holds, by the kernel's account: memory, descriptors, threads, children."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ class Holdings:
     memory: int
     descriptors: int
     threads: int
+    children: int = 0
 
     @classmethod
     def of(cls, pid: int) -> Self:
@@ -24,6 +25,7 @@ class Holdings:
             memory=int(values.get("VmRSS", "0").split()[0]) * 1024,
             descriptors=len(list((folder / "fd").iterdir())),
             threads=int(values["Threads"]),
+            children=sum(len(path.read_text().split()) for path in folder.glob("task/*/children")),
         )
 
     def __str__(self) -> str:

@@ -29,6 +29,7 @@ FAULT: Final = 70
 UNUSABLE_FOLDER: Final = 73
 NOT_WRITTEN: Final = 74
 LOOK_EVERY: Final = 1.0  # seconds
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class CannotStartError(Exception):
@@ -76,6 +77,7 @@ def _record(settings: RecorderSettings, log: logging.Logger) -> int:
         reporter.stop()
     if server is not None:
         server.stop()
+    _hear_no_more_signals()
     log.info("recorder stopped", extra=recorder.report().totals.model_dump())
     return FAULT if recorder.failed else NOT_WRITTEN if recorder.incomplete else 0
 
@@ -86,9 +88,15 @@ def _on_signal(stop: threading.Event) -> threading.Event:
     def handle(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
+    for number in SIGNALS:
+        signal.signal(number, handle)
     return stop
+
+
+def _hear_no_more_signals() -> None:
+    """Let no signal spoil the exit code: an interpreter that ends gives up handlers, but not what is ignored."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _server(settings: RecorderSettings, recorder: Recorder) -> "StatusServer | None":

@@ -49,6 +49,7 @@ class Wanted:
     kind: str
     keys: Mapping[str, Value]
     payload: int = 0
+    fault: str = ""
 
 
 class Sender:
@@ -61,22 +62,37 @@ class Sender:
         queue: int = 0,
         stream_id: str = "ufm_test",
         prefix: Sequence[str] = (),
+        *,
+        relay: bool = False,
     ) -> None:
-        """Start the process; `prefix` is a command that runs it in another network, such as nsenter."""
+        """Start the process; `prefix` is a command that runs it in another network, such as nsenter.
+
+        With `relay` there is one before the sender, which can damage frames and let the line fail.
+        """
         self.stream_id = stream_id
         self.session_id = 0
         self.frame_num = 0
         self._process = subprocess.Popen(
-            [*prefix, sys.executable, str(_PROCESS), address, str(port), str(queue)],
+            [
+                *prefix,
+                sys.executable,
+                str(_PROCESS),
+                address,
+                str(port),
+                str(queue),
+                "relay" if relay else "",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         try:
-            self.port: int = self._answer()["port"]
+            listening = self._answer()
         except BaseException:
             self.kill()
             raise
+        self.port: int = listening["port"]
+        self._inner_port: int = listening["inner_port"]
 
     @property
     def pid(self) -> int:
@@ -100,7 +116,7 @@ class Sender:
 
     def clients(self) -> int:
         """Return how many connections to the port stand, by the kernel's table of the sender's network."""
-        ending, found = f":{self.port:04X}", 0
+        ending, found = f":{self._inner_port:04X}", 0
         for table in ("tcp", "tcp6"):
             lines = Path(f"/proc/{self.pid}/net/{table}").read_text().splitlines()[1:]
             rows = (line.split() for line in lines)
@@ -119,10 +135,14 @@ class Sender:
             ]
         )
 
-    def send_scan(self, payload: int = 1000, frame_num: int | None = None) -> SentFrame:
-        """Send a Scan; counting goes on after `frame_num`."""
+    def send_scan(self, payload: int = 1000, frame_num: int | None = None, fault: str = "") -> SentFrame:
+        """Send a Scan; counting goes on after `frame_num`. `fault`, as `crc@0` or `torn@0:500`, needs a relay."""
         self.frame_num = self.frame_num if frame_num is None else frame_num
-        return self.send_scans(1, payload)[0]
+        return self._send([self._counted("Scan", {}, payload, fault)])[0]
+
+    def happen(self, fault: str) -> None:
+        """Let the relay's line, or the sender behind it, fail now: `down@0:2`, `vanish@0:5`, `restart@0:1`."""
+        self._inner_port = self._tell({"do": "happen", "fault": fault})["inner_port"]
 
     def send_scans(self, count: int, payload: int = 1000, interval: float = 0.0) -> list[SentFrame]:
         """Send `count` Scans, `interval` seconds apart."""
@@ -180,7 +200,7 @@ class Sender:
             if pipe is not None:
                 pipe.close()
 
-    def _counted(self, kind: str, keys: Mapping[str, Value], payload: int = 0) -> Wanted:
+    def _counted(self, kind: str, keys: Mapping[str, Value], payload: int = 0, fault: str = "") -> Wanted:
         """Return a frame of the session, with its number."""
         session: dict[str, Value] = {
             "sostream_version": 2,
@@ -190,14 +210,20 @@ class Sender:
             "time": time.time(),
         }
         self.frame_num += 1
-        return Wanted(kind, session | dict(keys), payload)
+        return Wanted(kind, session | dict(keys), payload, fault)
 
     def _send(
         self, frames: Sequence[Wanted], interval: float = 0.0, *, want_bytes: bool = False
     ) -> list[SentFrame]:
         """Have `frames` sent, and return them as they were."""
         orders = [
-            {"kind": f.kind, "keys": dict(f.keys), "payload": f.payload, "want_bytes": want_bytes}
+            {
+                "kind": f.kind,
+                "keys": dict(f.keys),
+                "payload": f.payload,
+                "want_bytes": want_bytes,
+                "fault": f.fault,
+            }
             for f in frames
         ]
         answer = self._tell({"do": "send", "frames": orders, "interval": interval}, len(frames) * interval)

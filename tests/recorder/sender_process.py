@@ -14,7 +14,8 @@ import numpy as np
 from spt3g import core as untyped_core
 
 from timestream_aggregator.simulate.door import core
-from timestream_aggregator.simulate.outlet import Outlet
+from timestream_aggregator.simulate.faults import parse
+from timestream_aggregator.simulate.front import Front
 
 EXIT_SECONDS: Final = 10.0
 
@@ -46,40 +47,46 @@ def make(kind: str, keys: dict[str, object], payload: int) -> Serialisable:
     return frame
 
 
-def send(outlet: Outlet, order: dict[str, Any]) -> dict[str, object]:
+def send(front: Front, order: dict[str, Any]) -> dict[str, object]:
     """Send one frame and say which bytes it has."""
     frame = make(order["kind"], order["keys"], order["payload"])
     data = bytes(frame.hash)
-    outlet.send(frame)
+    if order["fault"]:
+        position = (order["keys"].get("session_id"), order["keys"].get("frame_num"))
+        front.disturb(position, parse(order["fault"]))
+    front.send(frame)
     told: dict[str, object] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     return told | ({"data": data.hex()} if order["want_bytes"] else {})
 
 
-def obey(outlet: Outlet, order: dict[str, Any]) -> dict[str, object]:
+def obey(front: Front, order: dict[str, Any]) -> dict[str, object]:
     """Carry out one command other than `exit` and return the answer."""
     if order["do"] == "hang_up":
-        outlet.drain(EXIT_SECONDS, threading.Event())  # what was sent before is on its way first
-        outlet.hang_up()
+        front.drain(EXIT_SECONDS, threading.Event())  # what was sent before is on its way first
+        front.hang_up()
         return {}
+    if order["do"] == "happen":
+        front.happen(parse(order["fault"]))
+        return {"inner_port": front.inner_port}
     frames: list[dict[str, object]] = []
     for frame in order["frames"]:
-        frames.append(send(outlet, frame))
+        frames.append(send(front, frame))
         time.sleep(order["interval"])
     return {"frames": frames}
 
 
 def main() -> None:
-    address, port, queue = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    outlet = Outlet(address, port, queue)
-    print(json.dumps({"port": outlet.port}), flush=True)
+    address, port, queue, relay = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "relay"
+    front = Front(address, port, relayed=relay, queue=queue)
+    print(json.dumps({"port": front.port, "inner_port": front.inner_port}), flush=True)
     for line in sys.stdin:
         order = json.loads(line)
         if order["do"] == "exit":
-            drained = outlet.drain(EXIT_SECONDS, threading.Event())
-            outlet.close()
+            drained = front.drain(EXIT_SECONDS, threading.Event())
+            drained = front.close(EXIT_SECONDS) and drained
             print(json.dumps({"drained": drained}), flush=True)
             return
-        print(json.dumps(obey(outlet, order)), flush=True)
+        print(json.dumps(obey(front, order)), flush=True)
 
 
 if __name__ == "__main__":

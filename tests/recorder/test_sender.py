@@ -1,9 +1,11 @@
 """The tools of these tests: what the real sender sends is what they say it sent."""
 
 import socket
+import time
 from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from tests.recorder.frames import Value, digests, frame_bytes, read_frames, split_frames, spt3g_reads
 from tests.recorder.raw_server import RawServer
 from tests.recorder.sender import END, START, Sender
+from timestream_aggregator.simulate.faults import Garbage
+from timestream_aggregator.simulate.relay import GARBAGE
 
 
 @contextmanager
@@ -96,6 +100,113 @@ def test_hanging_up_ends_the_stream_and_the_sender_goes_on() -> None:
             assert len(received(client)) == sent.size
         with client_of(sender):
             sender.alive()
+
+
+def test_without_faults_a_relay_changes_nothing() -> None:
+    with Sender(relay=True) as sender, reader_of(sender) as reader:
+        sent = [*sender.start_session(), *sender.send_scans(3, payload=3_000_000), sender.alive()]
+        sender.exit()
+        frames = list(split_frames(reader.result(timeout=10)))
+
+    assert [sha256(frame).hexdigest() for frame in frames] == [frame.sha256 for frame in sent]
+
+
+def test_a_relay_changes_one_bit_of_a_frame_and_none_of_its_lengths() -> None:
+    with Sender(relay=True) as sender, reader_of(sender) as reader:
+        sent = [sender.send_scan(), sender.send_scan(fault="crc@0"), sender.send_scan()]
+        sender.exit()
+        data = reader.result(timeout=10)
+
+    first, second = (sum(frame.size for frame in sent[:n]) for n in (1, 2))
+    damaged = data[first:second]
+    whole = damaged[:-5] + bytes([damaged[-5] ^ 1]) + damaged[-4:]
+    assert len(data) == sum(frame.size for frame in sent)
+    with pytest.raises(ValueError, match="bad crc"):
+        list(split_frames(damaged))
+    assert [sha256(frame).hexdigest() for frame in (data[:first], whole, data[second:])] == [
+        frame.sha256 for frame in sent
+    ]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 700])
+def test_a_relay_tears_a_frame_and_ends_the_connection(cut: int) -> None:
+    with Sender(relay=True) as sender, client_of(sender) as client:
+        first, torn = sender.send_scan(), sender.send_scan(fault=f"torn@0:{cut}")
+
+        assert len(received(client)) == first.size + (cut or torn.size // 2)
+        with client_of(sender) as successor:
+            third = sender.send_scan()
+            sender.exit()
+            assert len(received(successor)) == third.size
+
+
+@pytest.mark.parametrize("kind", Garbage)
+def test_a_relay_says_what_is_no_frame_before_one(kind: Garbage) -> None:
+    with Sender(relay=True) as sender, reader_of(sender) as reader:
+        first, second = sender.send_scan(), sender.send_scan(fault=f"garbage@0:{kind}")
+        sender.exit()
+        data = reader.result(timeout=10)
+
+    assert data[first.size : -second.size] == GARBAGE[kind]
+
+
+def test_a_relay_trickles_single_bytes_and_then_sends_the_rest_at_once() -> None:
+    with Sender(relay=True) as sender, client_of(sender) as client:
+        sent, sizes, begun = sender.send_scan(100_000, fault="trickle@0:1"), list[int](), time.monotonic()
+        while sum(sizes) < sent.size:
+            sizes.append(len(client.recv(1 << 20)))
+
+    assert 1 <= time.monotonic() - begun < 5
+    assert sizes[:50] == [1] * 50
+    assert max(sizes) > 10_000
+
+
+def test_a_relay_that_vanishes_holds_the_connection_and_then_sends_what_it_held() -> None:
+    with Sender(relay=True) as sender, client_of(sender) as client:
+        first = sender.send_scan()
+        assert len(client.recv(first.size, socket.MSG_WAITALL)) == first.size
+        sender.happen("vanish@0:1")
+        begun, held = time.monotonic(), sender.send_scan()
+
+        assert len(client.recv(held.size, socket.MSG_WAITALL)) == held.size
+        assert time.monotonic() - begun > 0.8
+
+
+def test_a_relay_that_is_down_refuses_connections_and_frames_are_lost() -> None:
+    with Sender(relay=True) as sender:
+        with client_of(sender) as client:
+            sender.happen("down@0:1")
+            assert received(client) == b""
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", sender.port), timeout=5)
+            sender.send_scan()
+        connect_again(sender.port)
+        with client_of(sender) as successor:
+            last = sender.send_scan()
+            sender.exit()
+            assert len(received(successor)) == last.size
+
+
+def test_a_restarted_sender_has_forgotten_what_it_would_replay() -> None:
+    with Sender(relay=True) as sender:
+        with client_of(sender):
+            sender.start_session()
+            sender.happen("restart@0:0.3")
+        connect_again(sender.port)
+        with client_of(sender) as successor:
+            scan = sender.send_scan()
+            sender.exit()
+            assert len(received(successor)) == scan.size
+
+
+def connect_again(port: int) -> None:
+    """Return when the port takes connections."""
+    for _ in range(500):
+        with suppress(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        time.sleep(0.01)
+    raise AssertionError("refused for 5 s")
 
 
 def test_a_torn_file_is_refused_by_both_readers(tmp_path: Path) -> None:

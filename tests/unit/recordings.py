@@ -31,10 +31,10 @@ def written(folder: Path, data: bytes, name: str = "a.g3") -> Path:
     return path
 
 
-def told(folder: Path, *facts: ledger.Fact) -> None:
+def told(folder: Path, *facts: ledger.Fact, stream: str = "ufm_test") -> None:
     """Let a recorder's ledger tell `facts`."""
     (folder / ".timestream-aggregator" / "staging").mkdir(parents=True, exist_ok=True)
-    journal = Ledger(folder, "ufm_test", logging.getLogger("test"))
+    journal = Ledger(folder, stream, logging.getLogger("test"))
     for fact in facts:
         journal.note(fact)
     journal.write()

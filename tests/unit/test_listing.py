@@ -39,7 +39,7 @@ def test_files_with_one_base_name_are_one_acquisition(
     row, summary = rows(tmp_path, capsys)
 
     first, last = "2023-11-14T22:13:20", "2023-11-14T22:23:22"
-    assert row == ["-", "3", "000-002", "3,000", first, last, "17000/2023-11-14-22-13-20"]
+    assert row == ["-", "3", "000-002", "3,000", "-", "-", first, last, "17000/2023-11-14-22-13-20"]
     assert summary == ["1", "acquisitions,", "3", "files,", "3,000", "bytes"]
 
 
@@ -49,7 +49,7 @@ def test_a_session_is_known_from_the_name(tmp_path: Path, capsys: pytest.Capture
     row, _ = rows(tmp_path, capsys)
 
     assert row[0] == "1700000000"
-    assert row[4] == "2023-11-14T22:13:20"
+    assert row[6] == "2023-11-14T22:13:20"
     assert row[-1] == "17000/ufm_mv19/1700000000"
 
 
@@ -60,7 +60,7 @@ def test_absent_numbers_are_counted(tmp_path: Path, capsys: pytest.CaptureFixtur
     row, _ = rows(tmp_path, capsys)
 
     assert row[2] == "000-004"
-    assert row[-2:] == ["(2", "absent)"]
+    assert row[-2:] == ["(absent:", "002-003)"]
 
 
 def test_acquisitions_are_in_order_and_others_are_marked(
@@ -73,7 +73,7 @@ def test_acquisitions_are_in_order_and_others_are_marked(
     *known, stranger, summary = rows(tmp_path, capsys)
 
     assert [row[-1] for row in known] == ["17000/2023-11-14-22-13-20", "17001/2023-11-26-03-59-59"]
-    assert stranger == ["?", "1", "-", "7", "-", "2023-11-14T22:23:20", "17000/notes.txt"]
+    assert stranger == ["?", "1", "-", "7", "-", "-", "-", "2023-11-14T22:23:20", "17000/notes.txt"]
     assert summary[-6:] == ["1", "that", "are", "no", "recordings", "(?)"]
 
 

@@ -1,10 +1,21 @@
-"""What a SMuRF streamer sends, and when: pure, the clock is in the answer."""
+"""What a SMuRF streamer sends, when, and what goes wrong: pure, the clock is in the answer."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import count
+from itertools import takewhile
+from math import inf
 from typing import Final
+
+from timestream_aggregator.simulate.faults import (
+    BREAKS,
+    EVENTS,
+    OF_SCANS,
+    SILENCES,
+    Fault,
+    FaultKind,
+    on_the_stream_s_clock,
+)
 
 WIRING_EVERY: Final = 10  # Scans between two Wiring differences
 
@@ -43,6 +54,7 @@ class Plan:
     stream_id: str = "simulated"
     seed: int = 0
     lose_frame_nums: frozenset[int] = frozenset()
+    faults: tuple[Fault, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -52,33 +64,107 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One frame to send `due` seconds after the start."""
+    """One frame to send `due` seconds after the start, if `kind` is one, and the faults that happen to it."""
 
     due: float
-    kind: Kind
+    kind: Kind | None
+    faults: tuple[Fault, ...] = ()
 
 
 def schedule(plan: Plan) -> Iterator[Step]:
     """Yield what is sent, in order of `due`. A Scan is due when the time that it covers has passed."""
-    start = 0.0
-    for number in count(1):
-        yield from (Step(start, kind) for kind in _BEGIN)
-        scans = max(1, round(plan.session_time / plan.frame_time))
-        for scan in range(1, scans + 1):
-            due = start + scan * plan.frame_time
-            yield Step(due, Kind.SCAN)
-            if scan % WIRING_EVERY == 0:
-                yield Step(due, Kind.DIFFERENCE)
-        start += scans * plan.frame_time
-        yield from (Step(start, kind) for kind in _FINISH)
-        if number == plan.sessions:
-            return
-        yield from _keep_alives(plan, start)
-        start += plan.pause
+    faults = on_the_stream_s_clock(plan.faults)
+    breaks = [fault for fault in faults if fault.kind in BREAKS]
+    steps = _sessions(plan, sorted(breaks, key=lambda fault: (fault.at, fault.kind is not FaultKind.RESTART)))
+    steps = _bursts(steps, [fault for fault in faults if fault.kind is FaultKind.BURST])
+    steps = _marked(steps, [fault for fault in faults if fault.kind in OF_SCANS])
+    steps = _eventful(steps, [fault for fault in faults if fault.kind in EVENTS])
+    yield from _silenced(plan, steps, [fault for fault in faults if fault.kind in SILENCES])
 
 
-def _keep_alives(plan: Plan, start: float) -> Iterator[Step]:
-    """Yield what is sent in the pause that begins at `start`."""
-    if plan.keep_alive > 0:
-        alive = int(plan.pause / plan.keep_alive)
-        yield from (Step(start + n * plan.keep_alive, Kind.ALIVE) for n in range(1, alive + 1))
+def _sessions(plan: Plan, breaks: list[Fault]) -> Iterator[Step]:
+    """Yield session after session; those that one of `breaks` ends before their time do not count."""
+    start, ended = 0.0, 0
+    while not plan.sessions or ended < plan.sessions:
+        breaks = [fault for fault in breaks if fault.at > start]  # at others one begins anyway
+        last = ended + 1 == plan.sessions
+        end = start + _scans(plan) * plan.frame_time
+        until = breaks[0].at if breaks else inf
+        session = _session(plan, start, with_pause=not last)
+        yield from takewhile(lambda step, until=until: step.due < until, session)
+        ended += end < until
+        start = end + plan.pause
+        if until < start and not (last and end < until):
+            if breaks[0].kind is FaultKind.RESTART:
+                yield Step(until, None, (breaks[0],))
+            start = until + breaks[0].amount
+
+
+def _session(plan: Plan, start: float, *, with_pause: bool) -> Iterator[Step]:
+    """Yield one session, and the keep-alives of the pause after it."""
+    yield from (Step(start, kind) for kind in _BEGIN)
+    for scan in range(1, _scans(plan) + 1):
+        due = start + scan * plan.frame_time
+        yield Step(due, Kind.SCAN)
+        if scan % WIRING_EVERY == 0:
+            yield Step(due, Kind.DIFFERENCE)
+    end = start + _scans(plan) * plan.frame_time
+    yield from (Step(end, kind) for kind in _FINISH)
+    if with_pause:
+        yield from _keep_alives(plan.keep_alive, end, plan.pause)
+
+
+def _scans(plan: Plan) -> int:
+    """Return the number of Scans in a session."""
+    return max(1, round(plan.session_time / plan.frame_time))
+
+
+def _keep_alives(every: float, start: float, length: float) -> Iterator[Step]:
+    """Yield what is sent in a pause that begins at `start`."""
+    if every > 0:
+        yield from (Step(start + n * every, Kind.ALIVE) for n in range(1, int(length / every) + 1))
+
+
+def _bursts(steps: Iterable[Step], bursts: Sequence[Fault]) -> Iterator[Step]:
+    """Yield the steps, and after the first Scan that is due from then on those of a burst."""
+    waiting = list(bursts)
+    for step in steps:
+        yield step
+        while waiting and step.kind is Kind.SCAN and step.due >= waiting[0].at:
+            yield from (Step(step.due, Kind.SCAN) for _ in range(waiting.pop(0).scans))
+
+
+def _marked(steps: Iterable[Step], faults: Sequence[Fault]) -> Iterator[Step]:
+    """Yield the steps; Scans from the time of a fault on, as many as it takes, have it."""
+    waiting: dict[Fault, int] = {fault: fault.scans for fault in faults}
+    for step in steps:
+        if step.kind is not Kind.SCAN or not waiting:
+            yield step
+            continue
+        due = tuple(fault for fault in waiting if fault.at <= step.due)
+        yield replace(step, faults=due)
+        waiting = {fault: left - (fault in due) for fault, left in waiting.items() if left > (fault in due)}
+
+
+def _eventful(steps: Iterable[Step], events: Sequence[Fault]) -> Iterator[Step]:
+    """Yield the steps, and what happens between them; nothing comes after a stop."""
+    waiting = list(events)
+    for step in steps:
+        while waiting and waiting[0].at <= step.due:
+            event = waiting.pop(0)
+            yield Step(event.at, None, (event,))
+            if event.kind is FaultKind.STOP:
+                return
+        yield step
+
+
+def _silenced(plan: Plan, steps: Iterable[Step], silences: Sequence[Fault]) -> Iterator[Step]:
+    """Yield the steps, later by the silences before them."""
+    waiting, silent = list(silences), 0.0
+    for step in steps:
+        while waiting and waiting[0].at <= step.due:
+            fault = waiting.pop(0)
+            if fault.kind is FaultKind.GAP:
+                yield from _keep_alives(plan.keep_alive or 1.0, fault.at + silent, fault.amount)
+            silent += fault.amount
+        yield replace(step, due=step.due + silent)

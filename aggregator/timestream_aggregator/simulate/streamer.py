@@ -65,6 +65,11 @@ class Streamer:
         frame, number = self._counted(kind, now)
         return None if number in self._plan.lose_frame_nums else frame
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """session_id and frame_num of the last frame that was counted."""
+        return self._session, self._number - 1
+
     def _begin(self, now: float) -> None:
         """Begin a session; its id is the Unix time, or a later second if that one has had its session."""
         self._session = max(int(now), self._session + 1)

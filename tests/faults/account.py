@@ -171,12 +171,12 @@ def _read_file(account: Account, path: str, data: bytes, places: Mapping[str, in
 
 
 def _look_at_order(account: Account, path: str, found: Sequence[int]) -> None:
-    """A file may begin with the last Observation frame; from there on it is what was sent, in that order."""
+    """A file may begin with metadata that its sender repeats, in any order; from the first data on it is as sent."""
     if len(set(found)) < len(found):
         account.troubles.append(
             f"twice in one file: {path}: {_ranges(p for p, n in Counter(found).items() if n > 1)}"
         )
-    if any(later < earlier for earlier, later in pairwise(found)):
+    if any(later < earlier for earlier, later in pairwise(found[_head(account, found) :])):
         account.troubles.append(f"out of order: {path}: {found}")
 
 
@@ -184,13 +184,18 @@ def _look_for_copies(account: Account, copies: int) -> None:
     """Data may stand in one file; metadata that comes ahead of a file's data may be a copy for its readers."""
     held = Counter[int]()
     for found in account.files.values():
-        scans = [index for index, place in enumerate(found) if account.sent[place].kind == SCAN]
-        begin = scans[0] if scans else len(found)
+        begin = _head(account, found)
         held.update(found[begin:])
         held.update(dict.fromkeys(found[:begin], 0))
     twice = [place for place, count in held.items() if count > copies]
     if twice:
         account.troubles.append(f"in two files: {_ranges(twice)}")
+
+
+def _head(account: Account, found: Sequence[int]) -> int:
+    """Return how many frames of metadata stand ahead of a file's data."""
+    scans = (index for index, place in enumerate(found) if account.sent[place].kind == SCAN)
+    return next(scans, len(found))
 
 
 def _compare_with_ledger(account: Account, folder: Path) -> None:

@@ -5,6 +5,7 @@ tries the folder; attached to a recorder that waits for frames (`RUNNING`), it i
 """
 
 import os
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +13,20 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.faults.rehearsal import await_last, play, record, until
 from tests.faults.warm import Command, Warm, strace
 from tests.recorder.raw_server import RawServer
 from tests.recorder.recorder import OWN_FOLDER
 
+needs_strace = [
+    pytest.mark.root,
+    pytest.mark.skipif(
+        shutil.which("strace") is None or os.geteuid() != 0,
+        reason="strace as root is needed: faults at each system call are not tested",
+    ),
+]
 RUNS: Final = int(os.environ.get("TIMESTREAM_FAULT_RUNS", "0"))  # 0: as many as CI has time for
 
 

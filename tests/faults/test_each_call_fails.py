@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.account import assert_spt3g_reads, settle
-from tests.faults.points import LEDGER, POINTS, RUNS, Outcome, Point, Since, rehearse
+from tests.faults.points import LEDGER, POINTS, RUNS, Outcome, Point, Since, needs_strace, rehearse
 from tests.faults.rehearsal import SENT, await_last, play, record
 from tests.faults.warm import Warm
 from tests.recorder.raw_server import RawServer
@@ -21,6 +21,7 @@ from timestream_api.settings import RecorderSettings
 
 ERRORS = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EINTR")
 UNUSABLE_FOLDER, NOT_WRITTEN = 73, 74
+pytestmark = needs_strace
 AT_WORK = [point for point in POINTS if point.since is Since.RUNNING or point.path] + [
     Point(Since.RUNNING, "close", "staging")
 ]

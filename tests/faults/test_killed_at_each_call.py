@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.account import Account, assert_spt3g_reads, assert_untouched, contents, settle
-from tests.faults.points import LEDGER, POINTS, WITHOUT_LINKS, Point, Since, injected, rehearse
+from tests.faults.points import LEDGER, POINTS, WITHOUT_LINKS, Point, Since, injected, needs_strace, rehearse
 from tests.faults.rehearsal import FIRST, SECOND, SENT, is_staged, record, session, until
 from tests.faults.warm import Warm
 from tests.recorder.raw_server import RawServer
@@ -27,7 +27,7 @@ RECOVERY = [
     ),
     *(Point(Since.START, call, LEDGER) for call in ("openat", "write", "fdatasync")),
 ]
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [*needs_strace, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

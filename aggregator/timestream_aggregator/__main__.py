@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "record": ("record", "Record one stream of a G3NetworkSender to files"),
     "simulate": ("simulate", "Be a sender: a G3NetworkSender with a made-up stream"),
-    "verify": ("verify", "Read files through spt3g and say what is in them and what is wrong"),
+    "verify": ("verify", "Read files back, compare them with the ledger, and say what is wrong"),
     "recover": ("recover", "Publish what a killed recorder left unfinished in a data folder"),
     "ls": ("listing", "List the acquisitions and files of a data folder"),
 }

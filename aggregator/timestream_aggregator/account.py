@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from timestream_aggregator.clock import utc
 from timestream_api import ledger
 from timestream_api.report import CloseReason
 
@@ -35,6 +36,15 @@ class Copy:
     parts: tuple[memoryview, ...]
     size: int
     frame_num: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A frame to record whose bytes stay, since later files may have to begin with it."""
+
+    parts: tuple[memoryview, ...]
+    size: int
+    frame_num: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +87,26 @@ class OutputState:
     files: int = 0
     frames: int = 0
     size: int = 0
-    lost: int = 0  # frames that were written and that the disk lost
     trouble: str | None = None
+
+
+class Left(Protocol):
+    """What was written into a file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of whole frames."""
+        ...
+
+    @property
+    def frames(self) -> int:
+        """How many frames."""
+        ...
+
+    @property
+    def crc(self) -> int:
+        """CRC-32C of these bytes as they were received."""
+        ...
 
 
 @dataclass(slots=True)
@@ -103,20 +131,33 @@ class Tally:
             self.last_time = at
             self.first_time = at if self.first_time is None else self.first_time
 
-    def fact(self, last: Last, acquired: Acquired) -> ledger.Fact | None:
+    def published(self, last: Last, acquired: Acquired) -> ledger.Published:
         """Return what the ledger is told when the file is published."""
-        told = {
-            "path": last.path,
-            "bytes": last.size,
-            "frames": last.frames,
-            "repeated": last.frames - self.recorded,
-            "crc32c": f"{last.crc:08x}",
-            "reason": last.reason,
-            "session_id": acquired.session_id,
-            "stream_id": acquired.stream_id,
-            "first_frame_num": self.first_frame_num,
-            "last_frame_num": self.last_frame_num,
-            "first_frame_time": self.first_time,
-            "last_frame_time": self.last_time,
-        }
-        return ledger.fact_of(ledger.Published, told)
+        return ledger.Published(
+            path=last.path,
+            bytes=last.size,
+            frames=last.frames,
+            repeated=last.frames - self.recorded,
+            crc32c=f"{last.crc:08x}",
+            reason=last.reason,
+            session_id=acquired.session_id,
+            stream_id=acquired.stream_id,
+            first_frame_num=self.first_frame_num,
+            last_frame_num=self.last_frame_num,
+            first_frame_time=utc(self.first_time or 0),
+            last_frame_time=utc(self.last_time or 0),
+        )
+
+    def left(self, path: str, file: "Left", acquired: Acquired, why: str) -> ledger.Left:
+        """Return what the ledger is told when the file cannot be published."""
+        return ledger.Left(
+            path=path,
+            bytes=file.size,
+            frames=file.frames,
+            repeated=file.frames - self.recorded,
+            crc32c=f"{file.crc:08x}",
+            session_id=acquired.session_id,
+            first_frame_num=self.first_frame_num,
+            last_frame_num=self.last_frame_num,
+            why=why,
+        )

@@ -4,12 +4,13 @@ An acquisition is frames with no gap between them. Its files share a base name; 
 or large enough, and the next one begins with the session's metadata, so that each can be read alone.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final
 
 from timestream_aggregator.actions import Action, Close, Moment, Note, NoteKind, Open, Write, WriteHead
 from timestream_aggregator.naming import Base, FileId, base_for, safe_stream_id, usable_session
+from timestream_aggregator.numbering import Missing, Numbers
 from timestream_aggregator.progress import NOTHING_YET, Event, Progress, Snapshot, State, advance
 from timestream_aggregator.replay import Replay
 from timestream_aggregator.wire import Frame
@@ -61,7 +62,7 @@ class _Session:
     id: int | None = None
     stream_id: str | None = None
     observation: bytes = b""
-    highest: int | None = None  # frame_num
+    numbers: Numbers = field(default_factory=Numbers)
 
 
 class Recording:
@@ -82,6 +83,7 @@ class Recording:
     def connected(self) -> None:
         """The next frames come from a new connection, what its sender replays first. Ends no acquisition."""
         self._replay.connected()
+        self._session.numbers.connected()
 
     def succeeding(self) -> None:
         """A second connection stands; until `connected`, frames still come from the first.
@@ -89,6 +91,14 @@ class Recording:
         Both get what the sender sends meanwhile: what comes again on the second is dropped there.
         """
         self._replay.succeeding()
+
+    def resume(self, session_id: int, highest: int) -> None:
+        """An earlier run recorded frames of this session, up to that frame_num. Call it before any frame comes."""
+        self._session = _Session(session_id, numbers=Numbers(highest))
+
+    def damaged(self) -> None:
+        """A frame came whose bytes are not what was sent; it is not recorded."""
+        self._session.numbers.damaged()
 
     def receive(self, frame: Frame, now: Moment) -> list[Action]:
         """Return what to do, in order, about a frame whose bytes arrived at `now`."""
@@ -100,6 +110,9 @@ class Recording:
             actions += self._obey(frame.flow_control, stale=replayed)
         elif frame.type != PIPELINE_INFO and not self._replay.is_repeated(frame, replayed=replayed):
             actions += self._enter_session(frame)
+            if self._session.id is not None and self._session.numbers.is_repeated(frame):
+                return [*actions, _duplicate(frame)]
+            actions += self._number(frame, replayed=replayed)
             self._record(frame, now, actions)
         return actions
 
@@ -168,19 +181,19 @@ class Recording:
             self._session.id = frame.session_id
         if frame.stream_id is not None:
             self._session.stream_id = frame.stream_id
-        return actions + self._missing(frame)
+        return actions
 
-    def _missing(self, frame: Frame) -> list[Action]:
-        """Return a note about the frames of the session that should have come before `frame` and did not."""
-        session, number = self._session, frame.frame_num
-        if number is None or session.id is None:
+    def _number(self, frame: Frame, *, replayed: bool) -> list[Action]:
+        """Return a note if the number of `frame` does not follow the one before in its session."""
+        session = self._session
+        found = None if session.id is None else session.numbers.follow(frame, replayed=replayed)
+        if found is None:
             return []
-        highest, session.highest = session.highest, max(number, session.highest or number)
-        if highest is None or number <= highest + 1:
-            return []
-        self._missed = number - highest - 1
-        fields = {"session_id": session.id, "first": highest + 1, "last": number - 1, "count": self._missed}
-        return [Note(NoteKind.LOSS, fields)]
+        fields = {"session_id": session.id, "first": found.first, "last": found.last}
+        if not isinstance(found, Missing):
+            return [Note(NoteKind.RENUMBERED, fields)]
+        self._missed = found.count
+        return [Note(NoteKind.LOSS, {**fields, "count": found.count, "cause": found.cause})]
 
     def _record(self, frame: Frame, now: Moment, actions: list[Action]) -> None:
         """Append what writes `frame`."""

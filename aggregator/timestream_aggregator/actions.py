@@ -58,6 +58,7 @@ class NoteKind(StrEnum):
     GAP = "gap"
     LOSS = "loss"
     DUPLICATE = "duplicate"
+    RENUMBERED = "renumbered"
     RENAMED = "renamed"
     UNKNOWN_FLOW_CONTROL = "unknown flow control"
 

@@ -125,11 +125,14 @@ class Buffer:
         self._waiting = 0  # bytes put and not yet dealt with
         self._peak = 0
         self._stalled = False
+        self._stalls = 0
         self._current: Segment | None = None
 
     def state(self) -> report.Buffer:
         """Return how full the buffer is."""
-        return report.Buffer(bytes=self._waiting, peak_bytes=self._peak, stalled=self._stalled)
+        return report.Buffer(
+            bytes=self._waiting, peak_bytes=self._peak, stalled=self._stalled, stalls=self._stalls
+        )
 
     def segment(self, timeout: float) -> Segment | None:
         """Return the segment to fill, with room in it, or None if there is none within `timeout` seconds."""
@@ -223,5 +226,6 @@ class Buffer:
         if waited < PATIENCE:
             return False
         room = self._waiting + SEGMENT_BYTES <= self.limit
+        self._stalls += not room and not self._stalled
         self._stalled = not room
         return room

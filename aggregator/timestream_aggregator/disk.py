@@ -123,6 +123,10 @@ class Disk:
         """Return whether two names, both there, are names of one file."""
         return one.samefile(other)
 
+    def file_system(self, path: Path) -> int:
+        """Return the number of the file system that `path` is on."""
+        return path.stat().st_dev
+
     def unlink(self, path: Path) -> None:
         """Take the name `path` away; nothing happens if it is gone already."""
         path.unlink(missing_ok=True)

@@ -66,6 +66,7 @@ class DataFolder:
             raise UnusableFolderError(f"{self.root}: no such folder. Make it, or mount the volume there.")
         try:
             self.disk.make_folder(self.staging)
+            self._look_at_mounts()
             self._try_publishing()
             for folder in (self.staging, self.staging.parent, self.root):
                 self.disk.sync_folder(folder)
@@ -155,6 +156,14 @@ class DataFolder:
         else:
             self.disk.rename(staged, final)
 
+    def _look_at_mounts(self) -> None:
+        """Make sure that a file can get its final name without being copied."""
+        if self.disk.file_system(self.staging) != self.disk.file_system(self.root):
+            raise UnusableFolderError(
+                f"{self.root}: {OWN_FOLDER} in it is on another file system, so that no file can go from there "
+                f"to its final name in one step. Mount one volume at {self.root}, and nothing inside it."
+            )
+
     def _try_publishing(self) -> None:
         """Find out, with a file of no name in the data folders, which call can publish without replacing."""
         probe, fd = self.create(lambda: f"{PROBE}{os.getpid()}.{secrets.token_hex(4)}")
@@ -194,6 +203,7 @@ class StagedFile:
         self._published: FileId | None = None
         self._settled = False
         self._doubtful = False
+        self._named = False  # the staged name is on the disk: without it a loss of power takes the bytes too
         self.path, self._fd = folder.create(lambda: staged_name(wanted))
 
     def append(self, frames: Sequence[Bytes]) -> None:
@@ -207,10 +217,13 @@ class StagedFile:
             self._count(frames, end)
 
     def sync(self) -> None:
-        """Bring what was written to the disk."""
+        """Bring what was written to the disk, and the first time the file's name."""
         self._doubtful, doubtful = True, self._doubtful
         self._disk.sync_data(self._fd)
         self._doubtful = doubtful
+        if not self._named:
+            self._disk.sync_folder(self._folder.staging)
+            self._named = True
 
     def publish(self, settled: Callable[[FileId], None] = lambda _: None) -> FileId:
         """Make the file durable, then visible under its final name, and return that.

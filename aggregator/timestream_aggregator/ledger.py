@@ -6,17 +6,15 @@ next line. Each line is one write at the end of the file, which the kernel never
 """
 
 import errno
-import json
 import logging
 import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from timestream_aggregator.clock import utc
 from timestream_aggregator.disk import Disk
@@ -27,7 +25,6 @@ NAME: Final = "ledger.jsonl"
 MOST_WAITING: Final = 1000  # lines
 RETRY_AFTER: Final = 1.0  # seconds
 _BLOCK: Final = 1 << 16
-_RECENT: Final = 1 << 20  # bytes: thousands of files
 
 
 class Ledger:
@@ -163,23 +160,6 @@ class Ledger:
         if str(error) != self._told:
             self._told = str(error)
             self._log.error("the ledger cannot be written, its lines wait", extra={"why": str(error)})
-
-
-def recent_paths(root: Path, disk: Disk) -> Iterator[str]:
-    """Yield the names that files of a data folder got or were to get, as the ledger's last lines tell.
-
-    Raises:
-        OSError: there is a ledger, and it cannot be read.
-    """
-    try:
-        tail = disk.tail(root / OWN_FOLDER / NAME, _RECENT)
-    except FileNotFoundError:
-        return
-    for text in tail.splitlines():
-        with suppress(ValueError, LookupError, TypeError):  # torn, or not about a file
-            line: dict[str, Any] = json.loads(text)
-            if line["kind"] in {"opened", "published", "recovered"}:
-                yield str(line["path"])
 
 
 def lines(root: Path) -> Iterator[Line]:

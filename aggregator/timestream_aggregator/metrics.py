@@ -101,10 +101,12 @@ def _totals(report: Report) -> list[tuple[str, str, float]]:
         ("recorded_bytes", "Bytes of frames written to files", totals.bytes),
         ("published_files", "Files that have got their final name", totals.files),
         ("verified_files", "Files read back through spt3g", totals.verified),
+        ("bad_files", "Files that do not hold what was received", totals.bad_files),
         ("recovered_files", "Files of an earlier run that were completed and published", totals.recovered),
         ("lost_frames", "Frames that the sender counted and that are in no file", totals.lost),
         ("duplicate_frames", "Repeated frames that were not written again", totals.duplicates),
         ("quarantined_pieces", "Damaged pieces of the stream kept aside", totals.quarantined),
+        ("buffer_stalls", "How often the buffer was full", report.buffer.stalls),
         ("gaps", "Pauses that ended an acquisition", totals.gaps),
     ]
 

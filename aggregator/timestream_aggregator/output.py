@@ -2,33 +2,51 @@
 
 Frames are gathered until a file gets them in one go. When a call fails the file is cut after its last whole
 frame and published, and what was not written goes on in a new file of the same acquisition, as soon as that
-works: until then the writer waits here, the buffer fills, and the sender is held back. Nothing is thrown
-away.
+works: until then the writer waits here, the buffer fills, and the sender is held back. After `max_stall` of
+that, the oldest frames are discarded as room is needed for new ones, and each is counted.
 """
 
 import logging
-import random
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
-from timestream_aggregator.account import Acquired, Copy, Current, Last, OutputState, Recordable, Tally
+from timestream_aggregator.account import (
+    Acquired,
+    Copy,
+    Current,
+    Kept,
+    Last,
+    OutputState,
+    Recordable,
+    Tally,
+)
 from timestream_aggregator.clock import Pulse, utc
 from timestream_aggregator.files import ChangedOnDiskError, DataFolder, StagedFile
 from timestream_aggregator.ledger import Ledger
+from timestream_aggregator.losses import Discards, Losses
 from timestream_aggregator.naming import FileId
-from timestream_api.ledger import Loss, Opened, Trouble, TroubleOver
+from timestream_aggregator.stall import Stall
+from timestream_api.ledger import Left, Opened, Trouble, TroubleOver
 from timestream_api.report import CloseReason
 
 GATHER: Final = 1 << 20  # bytes after which gathered frames are written even if more are at hand
-RETRY_FIRST: Final = 0.25  # seconds
-RETRY_AT_MOST: Final = 15.0
+TELL_EVERY: Final = 10.0  # seconds, while frames are discarded
 
 
-class DiskGaveNoWayError(Exception):
-    """The recorder was told to stop, and the disk took no more: frames could not be written."""
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Who is told what, besides the log."""
+
+    ledger: Ledger
+    losses: Losses
+    published: Callable[[Last], None] = lambda _: None
+    left: Callable[[str, Left], None] = lambda _name, _left: None
+    """The staged file of that name could not be published, and this is what should be in it."""
+    changed: Callable[[], None] = lambda: None
+    """People wait for a change in `state`."""
 
 
 class Output:
@@ -41,18 +59,21 @@ class Output:
         log: logging.Logger,
         pulse: Pulse,
         *,
-        ledger: Ledger,
-        changed: Callable[[], None] = lambda: None,
+        neighbours: Neighbours,
+        stall: Stall,
     ) -> None:
-        """Make one; `changed` is called when people wait for a change in `state`, and has to return at once."""
+        """Make one; all that `neighbours` are told has to return at once."""
         self._folder = folder
         self._sync_interval = sync_interval
         self._log = log
         self._pulse = pulse
-        self._ledger = ledger
-        self._changed = changed
-        self._stop = threading.Event()
-        self._give_up_at = float("inf")
+        self._ledger = neighbours.ledger
+        self._tell = neighbours
+        self._stall = stall
+        self._discards = Discards(neighbours.losses)
+        self._told_discards = 0.0
+        self.unwritten = 0  # frames discarded since the recorder had to stop
+        self.left = 0  # files that could not be published since then
         self._wanted: FileId | None = None
         self._last: FileId | None = None  # the file published last
         self._acquired = Acquired(utc())
@@ -62,7 +83,7 @@ class Output:
         self._arrived = 0.0  # Unix seconds, of the gathered frames
         self._synced = 0.0
         self._unsynced = False  # something was written since
-        self._head: Copy | None = None  # the last Observation frame of this acquisition
+        self._head: Copy | None = None  # the last Observation frame that this acquisition has in a file
         self._gathered: list[Recordable] = []
         self._gathered_size = 0
         self.state = OutputState()
@@ -73,29 +94,29 @@ class Output:
 
     def open(self, wanted: FileId, acquired: Acquired) -> None:
         """Let the next frames go to a new file, `wanted` or the next number that is free."""
+        self._discards.tell(self._stall.why)
         self._wanted, self._acquired, self._head = wanted, acquired, None
 
     def begin_with(self, head: bytes) -> None:
         """Begin the file with a frame that stands in an earlier one."""
-        self._head = Copy((memoryview(head),), len(head))
-        self._gather(self._head)
+        self._gather(Copy((memoryview(head),), len(head)))
 
     def write(self, frame: Recordable, *, observation: bool = False) -> None:
         """Add `frame` to the file. Its bytes have to stay as they are until `flush()` returns."""
         if observation:
             data = b"".join(frame.parts)
-            self._head = Copy((memoryview(data),), len(data))
+            frame = Kept((memoryview(data),), len(data), frame.frame_num)
         self._gather(frame)
 
     def flush(self) -> None:
         """Give the kernel everything that was gathered."""
-        if self._gathered:
-            self._insist(self._flush)
+        if self._gathered and not self._insist(self._flush):
+            self._give_way()
 
     def sync_if_due(self) -> None:
         """Bring the file to the disk if it has not been for the sync interval."""
-        if time.monotonic() >= (self.sync_due() or float("inf")):
-            self._insist(self._sync)
+        if time.monotonic() >= (self.sync_due() or float("inf")) and not self._insist(self._sync):
+            self._give_way()
 
     def sync_due(self) -> float | None:
         """Return the monotonic second at which `sync_if_due` matters next; None while all is on the disk."""
@@ -104,23 +125,54 @@ class Output:
     def close(self, reason: CloseReason) -> None:
         """Publish the file."""
         self.flush()
-        if self._file is not None:
-            self._insist(lambda: self._publish(reason))
+        if self._file is not None and not self._insist(lambda: self._publish(reason)):
+            self._leave(self._file)
         self._wanted, self._failed = None, False
 
     def stop(self, patience: float) -> None:
         """Give up `patience` seconds from now if the disk still fails then. Any thread may call this."""
-        self._give_up_at = time.monotonic() + patience
-        self._stop.set()
+        self._stall.stop(patience)
 
-    def abandon(self) -> int:
-        """Leave the unfinished file where it is; return how many frames were gathered and are not in it."""
+    def finish(self) -> None:
+        """Tell of what is not told yet."""
+        self._discards.tell(self._stall.why)
+
+    def _give_way(self) -> None:
+        """Leave the file, which cannot be published, and discard the gathered frames."""
         if self._file is not None:
-            self._file.close()
-            self._log.error(
-                "left unpublished", extra={"path": str(self._file.path), "frames": self._file.frames}
-            )
-        return sum(not isinstance(frame, Copy) for frame in self._gathered)
+            self._leave(self._file)
+        frames = [frame for frame in self._gathered if not isinstance(frame, Copy)]
+        for frame in self._gathered:
+            if isinstance(frame, Copy | Kept):
+                self._head = Copy(frame.parts, frame.size)
+        self._gathered.clear()
+        self._gathered_size = 0
+        self._failed = True
+        self._discards.add([frame.frame_num for frame in frames], self._acquired.session_id)
+        if self._stall.stopping:
+            self.unwritten += len(frames)
+        if time.monotonic() >= self._told_discards + TELL_EVERY:
+            self._told_discards = time.monotonic()
+            self._discards.tell(self._stall.why)
+            self._tell.changed()
+
+    def _leave(self, file: StagedFile) -> None:
+        """Leave what the file holds in the staging folder, to be recovered when the disk works again."""
+        self._file = None
+        self.state = replace(self.state, current=None)
+        if not self._tally.recorded:
+            with suppress(OSError):  # then it is recovered like others, and found empty
+                file.discard()
+            return
+        file.close()
+        self.left += self._stall.stopping
+        self._log.error(
+            "left unpublished",
+            extra={"path": file.wanted.path, "frames": file.frames, "why": self._stall.why},
+        )
+        left = self._tally.left(file.wanted.path, file, self._acquired, self._stall.why)
+        self._ledger.note(left)
+        self._tell.left(file.path.name, left)
 
     def _flush(self) -> None:
         if self._failed:
@@ -140,7 +192,7 @@ class Output:
     def _tell_opened(self, file: StagedFile) -> None:
         self._log.info("file opened", extra={"path": file.wanted.path})
         self._ledger.note(Opened(path=file.wanted.path))
-        self._changed()
+        self._tell.changed()
 
     def _new_file(self) -> StagedFile:
         """Return the file that the gathered frames go to."""
@@ -148,7 +200,7 @@ class Output:
             raise RuntimeError("a frame to write and no file that it belongs to")
         file = self._file = self._folder.open(self._unused(self._wanted))
         self._tally, self._synced = Tally(), time.monotonic()
-        if self._failed and self._head is not None and self._gathered[0] is not self._head:
+        if self._failed and self._head is not None and not isinstance(self._gathered[0], Copy | Kept):
             self._gathered.insert(0, self._head)
         self._failed = False
         return file
@@ -181,27 +233,20 @@ class Output:
             self._publish_frames(file, reason)
         self._file = None
         self.state = replace(self.state, current=None)
-        self._changed()
+        self._tell.changed()
 
     def _publish_frames(self, file: StagedFile, reason: CloseReason) -> None:
         try:
             self._last = file.publish(lambda published: self._tell_published(file, published, reason))
         except ChangedOnDiskError as error:
-            file.close()
-            self.state = replace(self.state, lost=self.state.lost + self._tally.recorded)
-            self._log.error(
-                "the disk lost a file, what is left of it stays unpublished",
-                extra={"path": str(file.path), "frames": file.frames, "why": str(error)},
-            )
-            self._ledger.note(Loss(count=self._tally.recorded, cause=str(error), path=file.wanted.path))
+            self._stall.failed(error)
+            self._leave(file)
 
     def _tell_published(self, file: StagedFile, published: FileId, reason: CloseReason) -> None:
         """Tell of a file that has its final name on the disk."""
         last = Last(published.path, file.frames, file.size, file.crc, utc(), reason)
         self.state = replace(self.state, last=last, files=self.state.files + 1)
-        fact = self._tally.fact(last, self._acquired)
-        if fact is not None:
-            self._ledger.note(fact)
+        self._ledger.note(self._tally.published(last, self._acquired))
         self._ledger.write(sync=True)
         self._log.info(
             "file published",
@@ -213,6 +258,7 @@ class Output:
                 "reason": reason.value,
             },
         )
+        self._tell.published(last)
 
     def _gather(self, frame: Recordable) -> None:
         self._gathered.append(frame)
@@ -222,6 +268,9 @@ class Output:
 
     def _count(self, file: StagedFile, written: int) -> None:
         """Take note that the first `written` of the gathered frames are in the file."""
+        for frame in self._gathered[:written]:
+            if isinstance(frame, Copy | Kept):
+                self._head = Copy(frame.parts, frame.size)
         done = [frame for frame in self._gathered[:written] if not isinstance(frame, Copy)]
         del self._gathered[:written]
         self._gathered_size = sum(frame.size for frame in self._gathered)
@@ -234,45 +283,38 @@ class Output:
             size=self.state.size + sum(frame.size for frame in done),
         )
 
-    def _insist(self, step: Callable[[], None]) -> None:
-        """Take `step` until it succeeds.
-
-        Raises:
-            DiskGaveNoWayError: the recorder was told to stop, and its time is up.
-        """
-        pause = RETRY_FIRST
+    def _insist(self, step: Callable[[], None]) -> bool:
+        """Take `step` until it succeeds; return False if it does not, and must not be waited for any longer."""
         while True:
-            try:
-                with self._pulse.waiting_for("the disk"):
-                    step()
-            except OSError as error:
-                self._note_trouble(error)
-                if time.monotonic() >= self._give_up_at:
-                    raise DiskGaveNoWayError(str(error)) from error
-                self._wait(pause * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
-                pause = min(pause * 2, RETRY_AT_MOST)
-            else:
-                self._note_success()
-                return
-
-    def _wait(self, seconds: float) -> None:
-        """Wait before the next attempt; a recorder that has to stop does not wait for long."""
-        self._pulse.beat()
-        if self._stop.wait(seconds):
-            time.sleep(min(seconds, RETRY_FIRST))
+            if self._stall.may_try():
+                try:
+                    with self._pulse.waiting_for("the disk"):
+                        step()
+                except OSError as error:
+                    self._note_trouble(error)
+                else:
+                    self._note_success()
+                    return True
+            if self._stall.gives_way():
+                return False
+            self._pulse.beat()
+            self._stall.wait()
 
     def _note_trouble(self, error: OSError) -> None:
         trouble = f"writing fails: {error.strerror or error}"
+        self._stall.failed(error)
         if trouble != self.state.trouble:
             self._log.error("the disk fails, the sender is held back", extra={"why": str(error)})
             self._ledger.note(Trouble(why=str(error)))
         self._ledger.write()
         self.state = replace(self.state, trouble=trouble)
-        self._changed()
+        self._tell.changed()
 
     def _note_success(self) -> None:
+        self._stall.over()
         if self.state.trouble is not None:
+            self._discards.tell(self.state.trouble)
             self._log.warning("the disk works again", extra={"after": self.state.trouble})
             self._ledger.note(TroubleOver(after=self.state.trouble))
             self.state = replace(self.state, trouble=None)
-            self._changed()
+            self._tell.changed()

@@ -15,20 +15,26 @@ from timestream_aggregator.account import Last, OutputState
 from timestream_aggregator.actions import NoteKind
 from timestream_aggregator.buffer import Buffer, Stopped
 from timestream_aggregator.clock import Pulse, utc
+from timestream_aggregator.disk import Disk
 from timestream_aggregator.files import DataFolder
-from timestream_aggregator.ledger import Ledger, recent_paths
-from timestream_aggregator.output import Output
+from timestream_aggregator.history import History, Written, read
+from timestream_aggregator.ledger import Ledger
+from timestream_aggregator.losses import Losses
+from timestream_aggregator.output import Neighbours, Output
 from timestream_aggregator.progress import Snapshot, State
 from timestream_aggregator.quarantine import Quarantine
+from timestream_aggregator.readback import Readback
 from timestream_aggregator.recovery import Recovery
 from timestream_aggregator.source import Source
+from timestream_aggregator.stall import Stall
 from timestream_aggregator.storage import StorageWatch
-from timestream_aggregator.writer import Writer
+from timestream_aggregator.writer import Resumed, Writer
 from timestream_api import report as api
 from timestream_api.ledger import Fact, Started
 from timestream_api.settings import RecorderSettings
 
 VERSION: Final = version("timestream-aggregator")
+RECOVERY_PATIENCE: Final = 20.0  # seconds; what comes meanwhile is buffered
 DISK_PATIENCE: Final = 10.0  # seconds that a failing disk gets, once the recorder has to stop
 _SOURCE_PATIENCE: Final = 2.0  # seconds that the source gets to notice that it has to stop
 
@@ -40,62 +46,87 @@ class Recorder:
         """Make the parts. UnusableFolderError: the data folder cannot hold recordings."""
         folder = DataFolder(settings.data_dir)
         folder.prepare()
+        self._settings = settings
         self._log = log
         self._started_at = utc()
+        self._listener: Callable[[], None] = lambda: None
+        self._failed: str | None = None
+        self.over = threading.Event()  # a loop has ended, by a fault or because it was told to
         self._buffer = Buffer(settings.buffer_bytes)
         self._writing = Pulse("writer")
-        self._listener: Callable[[], None] = lambda: None
         self._ledger = Ledger(settings.data_dir, settings.stream_id, log)
-        self._output = Output(
-            folder, settings.sync_interval, log, self._writing, ledger=self._ledger, changed=self._changed
+        self._losses = Losses(self._ledger, log)
+        self._readback = Readback(settings.data_dir, self._tell, log)
+        self._recovery = Recovery(
+            folder,
+            self._tell,
+            log,
+            losses=self._losses,
+            published=self._read_back,
+            max_frame_bytes=settings.max_frame_bytes,
         )
+        self._unverified = self._look_back(folder)
+        self._output = self._make_output(folder)
         self._source = Source(settings, self._buffer, log, self._changed)
-        _reserve_names(folder, log)
-        self._recovery = Recovery(folder, self._tell, log, settings.max_frame_bytes)
-        quarantine = Quarantine(settings.data_dir)
-        self._writer = Writer(
-            settings,
+        self._writer = self._make_writer()
+        self._storage = StorageWatch(settings.data_dir, settings.min_free_bytes, log)
+        self._source_thread = self._thread("source", self._source.run)
+        self._writer_thread = self._thread("writer", self._writer.run)
+        self._others = [
+            self._thread("storage", self._storage.run),
+            self._thread("recovery", self._recovery.run_beside),
+            self._thread("readback", self._readback.run),
+        ]
+
+    def _make_output(self, folder: DataFolder) -> Output:
+        neighbours = Neighbours(
+            ledger=self._ledger,
+            losses=self._losses,
+            published=lambda last: self._read_back(Written(last.path, last.size, last.frames, last.crc)),
+            left=self._recovery.take,
+            changed=self._changed,
+        )
+        stall = Stall(self._settings.max_stall, lambda: self._buffer.state().stalled)
+        return Output(
+            folder, self._settings.sync_interval, self._log, self._writing, neighbours=neighbours, stall=stall
+        )
+
+    def _make_writer(self) -> Writer:
+        return Writer(
+            self._settings,
             buffer=self._buffer,
             output=self._output,
-            quarantine=quarantine,
+            quarantine=Quarantine(self._settings.data_dir),
             ledger=self._ledger,
+            losses=self._losses,
             upstream=self._source,
-            log=log,
+            log=self._log,
             pulse=self._writing,
+            before=self._resume,
         )
-        self._storage = StorageWatch(settings.data_dir, settings.min_free_bytes, log)
-        self._failed: str | None = None
-        source = f"{settings.address}:{settings.port}"
-        self._started = Started(version=VERSION, source=source, pod=os.environ.get("POD_NAME"))
-        self.over = threading.Event()  # a loop has ended, by a fault or because it was told to
-        self._threads = [
-            self._thread("source", self._source.run),
-            self._thread("writer", self._writer.run),
-            self._thread("storage", self._storage.run),
-        ]
-        self._recovering = threading.Thread(target=self._recovery.run_beside, name="recovery", daemon=True)
 
     def start(self) -> None:
         """Begin to connect and to record."""
-        self._ledger.note(self._started)
-        for thread in self._threads:
+        source = f"{self._settings.address}:{self._settings.port}"
+        self._ledger.note(Started(version=VERSION, source=source, pod=os.environ.get("POD_NAME")))
+        for thread in (self._source_thread, self._writer_thread, *self._others):
             thread.start()
-        self._recovering.start()
 
     def stop(self) -> None:
         """Receive no more, write what was received and publish it; return when that is done or cannot be."""
-        source, writer, _ = self._threads
         self._output.stop(DISK_PATIENCE)
         self._recovery.stop()
+        self._readback.stop()
         self._source.stop()
-        source.join(_SOURCE_PATIENCE)
-        if source.is_alive():  # in the name service, say: it has nothing more to give
+        self._source_thread.join(_SOURCE_PATIENCE)
+        if self._source_thread.is_alive():  # in the name service, say: it has nothing more to give
             self._buffer.put(Stopped())
-        self._await(writer)
-        if not source.is_alive():
+        self._await(self._writer_thread)
+        if not self._source_thread.is_alive():
             self._source.close()
         self._storage.stop()
-        self._recovering.join(_SOURCE_PATIENCE)
+        for thread in self._others:
+            thread.join(_SOURCE_PATIENCE)
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` when there is something to say that people wait for. It has to return at once."""
@@ -109,7 +140,7 @@ class Recorder:
     @property
     def incomplete(self) -> bool:
         """Whether the disk did not take all that was received before the end."""
-        return self._writer.unwritten > 0 or self._threads[1].is_alive()
+        return self._output.unwritten > 0 or self._output.left > 0 or self._writer_thread.is_alive()
 
     def ill(self) -> str | None:
         """Return why a restart would help, or None. A failing disk or a silent sender is no reason."""
@@ -134,17 +165,20 @@ class Recorder:
             connection=self._connection(seen.last_frame),
             acquisition=_acquisition(seen.acquisition),
             current_file=_current(output),
-            last_file=_last(output.last),
+            last_file=self._last_file(output.last),
             totals=api.Totals(
                 files=output.files,
                 recovered=self._recovery.count,
                 frames=output.frames,
                 bytes=output.size,
-                lost=output.lost + seen.notes.get(NoteKind.LOSS, 0),
+                verified=self._readback.good,
+                bad_files=self._readback.bad,
+                lost=self._losses.count,
                 duplicates=seen.notes.get(NoteKind.DUPLICATE, 0),
                 quarantined=seen.quarantined,
                 gaps=seen.notes.get(NoteKind.GAP, 0),
             ),
+            last_loss=self._losses.latest,
             storage=self._disk(output),
             buffer=self._buffer.state(),
         )
@@ -167,7 +201,7 @@ class Recorder:
             loop()
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the recorder
             self._failed = f"the {name} failed: {error!r}"
-            self._log.critical("a fault of this program", exc_info=error, extra={"thread": name})
+            self._log.critical("a fault of this program", exc_info=error, extra={"loop": name})
         self.over.set()
 
     def _tell(self, fact: Fact) -> None:
@@ -176,6 +210,37 @@ class Recorder:
         self._ledger.write(sync=True)
         self._changed()
 
+    def _read_back(self, written: Written) -> None:
+        if self._settings.verify:
+            self._readback.add(written)
+
+    def _look_back(self, folder: DataFolder) -> list[Written]:
+        """Return the files that were never read back; see to it that no name is given a second time.
+
+        A file that had the name may have been fetched away.
+        """
+        history = self._history()
+        for path in history.paths:
+            folder.reserve(path)
+        return list(history.unverified.values())
+
+    def _resume(self) -> Resumed | None:
+        """Return what an earlier run recorded last, once all that it left is recovered, or that takes too long."""
+        self._recovery.caught_up.wait(RECOVERY_PATIENCE)
+        for written in self._unverified:
+            self._read_back(written)
+        history = self._history()
+        if history.session_id is None or history.highest is None:
+            return None
+        return Resumed(history.session_id, history.highest)
+
+    def _history(self) -> History:
+        try:
+            return read(self._settings.data_dir, self._settings.stream_id, Disk())
+        except OSError as error:
+            self._log.warning("the ledger cannot be read", extra={"why": str(error)})
+            return History()
+
     def _changed(self) -> None:
         self._listener()
 
@@ -183,21 +248,15 @@ class Recorder:
         when = None if last_frame is None else utc(last_frame)
         return self._source.connection.model_copy(update={"last_frame_time": when})
 
+    def _last_file(self, last: Last | None) -> api.LastFile | None:
+        return last and _last(last, verified=self._readback.outcome(last.path))
+
     def _disk(self, output: OutputState) -> api.Storage | None:
         """Return what the watch saw, and what the writer met if that is worse."""
         seen = self._storage.state
         if seen is None or output.trouble is None:
             return seen
         return seen.model_copy(update={"writable": False, "trouble": output.trouble})
-
-
-def _reserve_names(folder: DataFolder, log: logging.Logger) -> None:
-    """Give no name a second time that a file had which somebody has fetched away."""
-    try:
-        for path in recent_paths(folder.root, folder.disk):
-            folder.reserve(path)
-    except OSError as error:
-        log.warning("the ledger cannot be read", extra={"why": str(error)})
 
 
 def _acquisition(snapshot: Snapshot) -> api.Acquisition | None:
@@ -224,12 +283,13 @@ def _current(output: OutputState) -> api.CurrentFile | None:
     return now and api.CurrentFile(path=now.path, opened=now.opened, frames=now.frames, bytes=now.size)
 
 
-def _last(last: Last | None) -> api.LastFile | None:
-    return last and api.LastFile(
+def _last(last: Last, *, verified: bool | None) -> api.LastFile:
+    return api.LastFile(
         path=last.path,
         frames=last.frames,
         bytes=last.size,
         crc32c=f"{last.crc:08x}",
         closed=last.closed,
         reason=last.reason,
+        verified=verified,
     )

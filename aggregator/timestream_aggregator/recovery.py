@@ -15,9 +15,12 @@ from typing import Final
 
 from timestream_aggregator.disk import Disk
 from timestream_aggregator.files import PROBE, DataFolder, wanted_path
+from timestream_aggregator.history import Written
+from timestream_aggregator.losses import Losses, Lost
 from timestream_aggregator.naming import FileId, parse
 from timestream_aggregator.scan import Scan, pieces, scan
 from timestream_api import ledger
+from timestream_api.report import LossCause
 
 LARGEST_FRAME: Final = 2048 << 20
 NICENESS: Final = 10  # recording comes first
@@ -50,6 +53,9 @@ class Recovery:
         folder: DataFolder,
         tell: Callable[[ledger.Fact], None],
         log: logging.Logger,
+        *,
+        losses: Losses | None = None,
+        published: Callable[[Written], None] = lambda _: None,
         max_frame_bytes: int = LARGEST_FRAME,
     ) -> None:
         """Make one; `tell` has to write a fact down before it returns, or to see to it that it will be."""
@@ -58,25 +64,53 @@ class Recovery:
         self._tell = tell
         self._log = log
         self._max_frame_bytes = max_frame_bytes
-        self._left = sorted(self._disk.names(folder.staging))
+        self._left = dict[str, ledger.Left | None].fromkeys(
+            sorted(self._disk.names(folder.staging), reverse=True)
+        )
         for name in self._left:
             folder.reserve(wanted_path(name))
-        self._stop = threading.Event()
+        self._losses = losses
+        self._published = published
+        self._changed = threading.Condition()
+        self._stopping = False
+        self.caught_up = threading.Event()
+        """All that was left before this was made has been tried."""
         self.count = 0  # files published
 
     def run_beside(self) -> None:
         """Recover in a thread of its own: a long file then holds up neither connecting nor writing."""
         os.setpriority(os.PRIO_PROCESS, 0, NICENESS)  # on Linux, of this thread
         try:
-            self.run()
-            while self._left and not self._stop.wait(RETRY_EVERY):
+            while True:
                 self.run()
+                self.caught_up.set()
+                self._wait()
         except InterruptedRecoveryError:
-            self._log.warning("stopped before all left files were recovered")
+            if self._left:
+                self._log.warning("stopped before all left files were recovered")
+        finally:
+            self.caught_up.set()
+
+    def take(self, name: str, left: ledger.Left) -> None:
+        """Recover the staged file `name` too, which should hold what `left` says. Any thread may call this."""
+        with self._changed:
+            self._left[name] = left
+            self._changed.notify()
 
     def stop(self) -> None:
         """Recover no more. Any thread may call this."""
-        self._stop.set()
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+
+    def _wait(self) -> None:
+        """Wait until there is something to recover, or to try again."""
+        with self._changed:
+            known = set(self._left)
+            self._changed.wait_for(
+                lambda: self._stopping or set(self._left) - known, RETRY_EVERY if known else None
+            )
+        self._pause()
 
     def run(self) -> list[Recovered]:
         """Return what became of the files that were left, one by one; called again, it tries those that failed.
@@ -84,8 +118,14 @@ class Recovery:
         Raises:
             InterruptedRecoveryError: it was told to stop.
         """
-        outcomes = [outcome for name in self._left if (outcome := self._recover(name)) is not None]
-        self._left = [outcome.staged for outcome in outcomes if outcome.trouble is not None]
+        outcomes: list[Recovered] = []
+        for name in list(self._left):
+            outcome = self._recover(name)
+            if outcome is not None:
+                outcomes.append(outcome)
+            if outcome is None or outcome.trouble is None:
+                with self._changed:
+                    del self._left[name]
         return outcomes
 
     def _recover(self, name: str) -> Recovered | None:
@@ -112,6 +152,7 @@ class Recovery:
         if wanted is None:
             return self._give_up(path.name, "it is not called like a file that is being written")
         found = scan(self._disk, fd, self._max_frame_bytes, self._pause)
+        self._compare(path.name, found, wanted)
         standing = self._standing(path, fd, wanted)
         if standing is not None:
             return self._finish(path, standing, Recovered(path.name, frames=found.frames), found)
@@ -120,6 +161,26 @@ class Recovery:
             return self._remove(path, wanted, outcome, found)
         self._disk.sync(fd)
         return self._finish(path, self._folder.publish(path, wanted), outcome, found)
+
+    def _compare(self, name: str, found: Scan, wanted: FileId) -> None:
+        """Note as lost what was written into the file and is not in it."""
+        left = self._left.get(name)
+        if left is None or self._losses is None or found.frames >= left.frames:
+            return
+        missing = left.frames - max(found.frames, left.repeated)
+        first, last = _after(found, left), left.last_frame_num
+        known = first is not None and last is not None and last - first + 1 == missing
+        lost = Lost(
+            missing,
+            LossCause.DISK,
+            left.session_id,
+            first if known else None,
+            last if known else None,
+            why=left.why,
+            path=wanted.path,
+        )
+        self._losses.note(lost)
+        self._left[name] = None  # it is noted now
 
     def _standing(self, path: Path, fd: int, wanted: FileId) -> FileId | None:
         """Return the final name that the file has got already, if it has."""
@@ -183,6 +244,7 @@ class Recovery:
         fact = ledger.fact_of(ledger.Recovered, told)
         if fact is not None:
             self._tell(fact)
+        self._published(Written(final.path, found.good, found.frames, found.crc))
         self._folder.forget(path)
         self.count += 1
         self._log.warning("file recovered", extra={k: v for k, v in told.items() if v is not None})
@@ -212,5 +274,12 @@ class Recovery:
         return Recovered(name, trouble=why)
 
     def _pause(self) -> None:
-        if self._stop.is_set():
+        if self._stopping:
             raise InterruptedRecoveryError
+
+
+def _after(found: Scan, left: ledger.Left) -> int | None:
+    """Return the frame_num of the first frame that was written and is not there, None if it is not known."""
+    if not found.frames:
+        return left.first_frame_num
+    return None if found.last_frame_num is None else found.last_frame_num + 1

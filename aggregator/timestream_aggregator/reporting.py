@@ -23,6 +23,7 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 AT_MOST_EVERY: Final = 1.0  # seconds
 AT_LEAST_EVERY: Final = 60.0
 RETRY_AT_MOST: Final = 60.0
+OBEY_AT_MOST: Final = 300.0  # seconds that the API server may ask us to stay away
 TIMEOUT: Final = 5.0  # for each step of a request
 MEANINGS: Final[Mapping[int, str]] = {
     401: "the pod's token is not accepted",
@@ -36,6 +37,11 @@ MEANINGS: Final[Mapping[int, str]] = {
 
 class ReportingError(Exception):
     """A report did not arrive; the message says why, in one line."""
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        """`retry_after` is for how many seconds the API server wants to hear nothing."""
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,8 @@ class ApiServer:
             connection.close()
         if answer.status >= 300:
             raise ReportingError(
-                f"{answer.status}: {MEANINGS.get(answer.status, answer.reason)} ({_detail(text)})"
+                f"{answer.status}: {MEANINGS.get(answer.status, answer.reason)} ({_detail(text)})",
+                _seconds(answer.getheader("Retry-After")),
             )
 
 
@@ -110,6 +117,7 @@ class Reporter:
     _sent: object = None  # what people wait for, as it was sent last
     _due: float = 0.0  # monotonic second at which the next report is due, whatever it says
     _pause: float = 0.0  # before the next attempt, while they fail
+    _kept_away: float = 0.0  # seconds for which the API server asked us to send nothing
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -133,7 +141,7 @@ class Reporter:
         while not self._stopping.is_set():
             self._send_if_due()
             jitter = random.uniform(0.8, 1.2)  # noqa: S311
-            self._stopping.wait(max(AT_MOST_EVERY, self._pause * jitter))
+            self._stopping.wait(max(AT_MOST_EVERY, self._kept_away, self._pause * jitter))
             self._changed.wait(AT_MOST_EVERY)
             self._changed.clear()
         self._send(self.report())
@@ -153,11 +161,12 @@ class Reporter:
                     "cannot report, recording goes on", extra={"to": self.resource, "why": str(error)}
                 )
             self._pause = min(max(AT_MOST_EVERY, self._pause * 2), RETRY_AT_MOST)
-            self._due = 0.0
+            self._kept_away, self._due = error.retry_after, 0.0
         else:
             if self._pause:
                 self.log.info("reporting works again", extra={"to": self.resource})
-            self._sent, self._due, self._pause = news(report), time.monotonic() + AT_LEAST_EVERY, 0.0
+            self._sent, self._due = news(report), time.monotonic() + AT_LEAST_EVERY
+            self._pause = self._kept_away = 0.0
 
 
 def news(report: Report) -> object:
@@ -171,6 +180,11 @@ def news(report: Report) -> object:
         report.buffer.stalled,
         (report.totals.lost, report.totals.duplicates, report.totals.quarantined),
     )
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Return what a header Retry-After asks for; 0 if nothing, or a date, which no API server sends."""
+    return min(float(retry_after), OBEY_AT_MOST) if retry_after and retry_after.isdecimal() else 0.0
 
 
 def _detail(body: bytes) -> str:

@@ -7,11 +7,12 @@ replaced as a whole.
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
+from timestream_aggregator import logs
 from timestream_aggregator.account import Acquired
 from timestream_aggregator.acquisition import OBSERVATION, Recording, Rules
 from timestream_aggregator.actions import Action, Close, Note, NoteKind, Open, Write, WriteHead
@@ -28,7 +29,8 @@ from timestream_aggregator.buffer import (
 )
 from timestream_aggregator.clock import Pulse, moment, utc
 from timestream_aggregator.ledger import Ledger
-from timestream_aggregator.output import DiskGaveNoWayError, Output
+from timestream_aggregator.losses import Losses, Lost
+from timestream_aggregator.output import Output
 from timestream_aggregator.progress import Snapshot
 from timestream_aggregator.quarantine import Quarantine
 from timestream_aggregator.wire import Damaged, Frame, Parser, WireError
@@ -39,7 +41,7 @@ from timestream_api.settings import RecorderSettings
 _LEVELS: Final = {kind: logging.INFO if kind is NoteKind.GAP else logging.WARNING for kind in NoteKind}
 _FACTS: Final[Mapping[NoteKind, type[facts.Fact]]] = {
     NoteKind.GAP: facts.Gap,
-    NoteKind.LOSS: facts.Loss,
+    NoteKind.RENUMBERED: facts.Renumbered,
     NoteKind.DUPLICATE: facts.Duplicate,
     NoteKind.RENAMED: facts.Renamed,
     NoteKind.UNKNOWN_FLOW_CONTROL: facts.UnknownFlowControl,
@@ -81,6 +83,14 @@ class _Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """The session that an earlier run recorded last, and the highest frame_num of it that is in a file."""
+
+    session_id: int
+    highest: int
+
+
+@dataclass(frozen=True, slots=True)
 class WriterState:
     """What the writer knows, for the report."""
 
@@ -102,15 +112,21 @@ class Writer:
         output: Output,
         quarantine: Quarantine,
         ledger: Ledger,
+        losses: Losses,
         upstream: Upstream,
         log: logging.Logger,
         pulse: Pulse,
+        before: Callable[[], "Resumed | None"] = lambda: None,
     ) -> None:
+        """Make one; `before` is called in the thread before anything is written, and may take a while."""
         self._max_frame_bytes = settings.max_frame_bytes
         self._buffer = buffer
         self._output = output
         self._quarantine = quarantine
         self._ledger = ledger
+        self._losses = losses
+        self._before = before
+        self._seldom = logs.Seldom(log)
         self._upstream = upstream
         self._log = log
         self._pulse = pulse
@@ -122,30 +138,33 @@ class Writer:
         self._notes: Counter[NoteKind] = Counter()
         self._quarantined = 0
         self._last_frame: float | None = None
-        self.unwritten = 0  # frames that the disk did not take before the recorder had to stop
         self.state = self._look()
 
     def run(self) -> None:
         """Write what arrives; return when all of it is published, or when the disk gives no way."""
-        try:
-            running = True
-            while running:
-                self._pulse.beat()
-                item = self._buffer.take(self._patience())
-                running = self._deal_with(item) if item is not None else True
-                if self._buffer.empty:
-                    self._mind_the_time()
-                self._write_ledger()
-                self.state = self._look()
-        except DiskGaveNoWayError as error:
-            self.unwritten = self._output.abandon()
-            self._log.error(
-                "stopped without writing everything",
-                extra={"frames": self.unwritten, "buffered": self._buffer.state().bytes, "why": str(error)},
-            )
-        self._ledger.note(facts.Stopped(unwritten=self.unwritten))
+        self._resume()
+        running = True
+        while running:
+            self._pulse.beat()
+            item = self._buffer.take(self._patience())
+            running = self._deal_with(item) if item is not None else True
+            if self._buffer.empty:
+                self._mind_the_time()
+            self._write_ledger()
+            self.state = self._look()
+        self._output.finish()
+        if self._output.unwritten:
+            self._log.error("stopped without writing everything", extra={"frames": self._output.unwritten})
+        self._ledger.note(facts.Stopped(unwritten=self._output.unwritten))
         with self._pulse.waiting_for("the disk"):
             self._ledger.close()
+
+    def _resume(self) -> None:
+        """Go on where an earlier run ended, as far as that is known."""
+        with self._pulse.waiting_for("what an earlier run left"):
+            resumed = self._before()
+        if resumed is not None:
+            self._recording.resume(resumed.session_id, resumed.highest)
 
     # --- what arrives
 
@@ -204,6 +223,7 @@ class Writer:
                 self._keep_damaged(frame)
 
     def _keep_damaged(self, frame: Damaged) -> None:
+        self._recording.damaged()
         self._put_aside(frame.parts, frame.size, frame.why)
 
     def _refuse(self, parser: Parser, item: Received, error: WireError) -> None:
@@ -238,12 +258,11 @@ class Writer:
         try:
             kept = self._quarantine.keep(parts, utc())
         except OSError as error:
-            self._log.error(
-                "cannot keep a damaged piece", extra={"bytes": size, "why": why, "disk": str(error)}
-            )
+            extra = {"bytes": size, "why": why, "disk": str(error)}
+            self._seldom.log(logging.ERROR, "cannot keep a damaged piece", extra)
         else:
-            self._log.warning(
-                "damaged piece of the stream", extra={"bytes": size, "why": why, "kept": str(kept)}
+            self._seldom.log(
+                logging.WARNING, "damaged piece of the stream", {"bytes": size, "why": why, "kept": str(kept)}
             )
         self._ledger.note(facts.Quarantined(bytes=size, why=why, kept=None if kept is None else kept.name))
 
@@ -267,8 +286,11 @@ class Writer:
 
     def _tell(self, note: Note) -> None:
         """Count what the core notes, and bring it to log and ledger."""
-        self._notes[note.kind] += int(note.fields.get("count") or 1)
-        self._log.log(_LEVELS[note.kind], note.kind.value, extra=dict(note.fields))
+        self._notes[note.kind] += 1
+        if note.kind is NoteKind.LOSS:
+            self._losses.note(Lost(**note.fields))  # pyright: ignore[reportArgumentType] - see the core
+            return
+        self._seldom.log(_LEVELS[note.kind], note.kind.value, note.fields)
         fact = facts.fact_of(_FACTS[note.kind], note.fields)
         if fact is not None:
             self._ledger.note(fact)

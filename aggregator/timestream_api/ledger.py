@@ -92,7 +92,8 @@ class Loss(_Fact):
     session_id: int | None = None
     first: int | None = Field(default=None, description="First missing frame_num")
     last: int | None = Field(default=None, description="Last missing frame_num")
-    cause: Text | None = Field(default=None, description="The probable one")
+    cause: Short | None = Field(default=None, description="The probable one: a LossCause")
+    why: Text | None = Field(default=None, description="What the disk says, where it is the cause")
     path: Path | None = Field(default=None, description="The file whose bytes the disk lost")
 
 
@@ -103,6 +104,15 @@ class Duplicate(_Fact):
     type: Short
     session_id: int | None = None
     frame_num: int | None = None
+
+
+class Renumbered(_Fact):
+    """The streamer's frame_num went back within a session. The frames are recorded all the same."""
+
+    kind: Literal["renumbered"] = "renumbered"
+    session_id: int | None = None
+    last: int = Field(description="The number before")
+    first: int = Field(description="The number after")
 
 
 class Renamed(_Fact):
@@ -156,6 +166,14 @@ class Published(_File):
     first_frame_time: Time | None = Field(default=None, description="When its first frame arrived")
     last_frame_time: Time | None = Field(default=None, description="When its last frame arrived")
     reason: CloseReason
+
+
+class Left(_File):
+    """A file could not be published. What the disk kept of it is recovered as soon as that can be read."""
+
+    kind: Literal["left"] = "left"
+    repeated: Count = Field(default=0, description="Of the frames, how many an earlier file holds too")
+    why: Text
 
 
 class Verified(_Fact):
@@ -217,11 +235,13 @@ Fact = (
     | Gap
     | Loss
     | Duplicate
+    | Renumbered
     | Renamed
     | UnknownFlowControl
     | Quarantined
     | Opened
     | Published
+    | Left
     | Verified
     | Recovered
     | Removed

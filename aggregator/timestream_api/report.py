@@ -37,6 +37,17 @@ class CloseReason(StrEnum):
     RECOVERED = "Recovered"
 
 
+class LossCause(StrEnum):
+    """Why frames are in no file, probably."""
+
+    LATE_JOIN = "LateJoin"
+    RESTART = "Restart"
+    RECONNECT = "Reconnect"
+    SENDER = "Sender"
+    DAMAGED = "Damaged"
+    DISK = "Disk"
+
+
 class Connection(Model):
     """The TCP connection to the sender."""
 
@@ -87,11 +98,29 @@ class LastFile(Model):
     )
 
 
+class LastLoss(Model):
+    """The frames that were lost last."""
+
+    time: datetime = Field(description="When that was found")
+    count: Count = Field(description="How many they are")
+    cause: LossCause = Field(
+        description=(
+            "LateJoin: sent before the recorder joined the session. Restart: sent while no recorder ran. "
+            "Reconnect: sent while there was no connection. Sender: skipped or dropped by the sender. "
+            "Damaged: came with a bad crc, and are in quarantine. Disk: came, and the disk did not take or keep them"
+        )
+    )
+    session: int | None = Field(default=None, description="Their session_id")
+    first: int | None = Field(default=None, description="Their first frame_num")
+    last: int | None = Field(default=None, description="Their last frame_num")
+
+
 class Totals(Model):
     """Counts since the recorder started."""
 
     files: Count = Field(default=0, description="Files published")
     verified: Count = Field(default=0, description="Files read back through spt3g")
+    bad_files: Count = Field(default=0, description="Files that do not hold what was received")
     recovered: Count = Field(
         default=0, description="Files that an earlier run left unfinished, completed and published"
     )
@@ -120,6 +149,7 @@ class Buffer(Model):
     bytes: Count = Field(default=0, description="Received and not yet on disk")
     peak_bytes: Count = Field(default=0, description="The most there has been since the start")
     stalled: bool = Field(default=False, description="Full: the sender is being held back")
+    stalls: Count = Field(default=0, description="How often it has been full since the start")
 
 
 class Report(Model):
@@ -138,5 +168,6 @@ class Report(Model):
     current_file: CurrentFile | None = Field(default=None, description="The file being written, if any")
     last_file: LastFile | None = Field(default=None, description="The file published last, if any")
     totals: Totals = Field(default=Totals(), description="Counts since the recorder started")
+    last_loss: LastLoss | None = Field(default=None, description="The frames lost last, if any were")
     storage: Storage | None = Field(default=None, description="The disk under the data folder")
     buffer: Buffer = Field(default=Buffer(), description="The memory between the network and the disk")

@@ -49,7 +49,7 @@ def split_frames(data: bytes) -> Iterator[bytes]:
     while start < len(data):
         try:
             end = _frame_end(data, start)
-        except struct.error:
+        except (struct.error, OverflowError):  # it ends too early, or lies about its size
             raise ValueError(f"torn: the frame at byte {start} of {len(data)} is not whole") from None
         yield data[start:end]
         start = end

@@ -85,6 +85,11 @@ class RawServer:
 
         self._acts.put(act)
 
+    @property
+    def waiting(self) -> int:
+        """How many acts are not done yet."""
+        return self._acts.unfinished_tasks
+
     def wait_played(self, timeout: float = 10.0) -> None:
         """Return when everything queued has been done; TimeoutError if it is not within `timeout` seconds."""
         deadline = time.monotonic() + timeout

@@ -1,5 +1,6 @@
 """The recorder as it runs for users: a process of its own, looked at through its HTTP faces and its folder."""
 
+import http.client
 import json
 import os
 import signal
@@ -8,9 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,13 +33,23 @@ sys.exit(main())
 class Recorder:
     """`timestream-aggregator record` into `folder`; options by their names: Recorder(folder, port, frame_gap=2).
 
-    `wall_clock` is what the process sees as the Unix time at its start, and how many seconds of it pass in one.
+    `wall_clock` is what the process sees as the Unix time at its start, and how many seconds of it pass in one;
+    `prefix` a command that runs it elsewhere, such as nsenter; `dial` makes connections to where that is.
     """
 
     def __init__(
-        self, folder: Path, port: int, *, wall_clock: tuple[float, float] | None = None, **options: object
+        self,
+        folder: Path,
+        port: int,
+        *,
+        wall_clock: tuple[float, float] | None = None,
+        prefix: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        dial: Callable[[int], socket.socket] | None = None,
+        **options: object,
     ) -> None:
         self.folder = folder
+        self._dial = dial or _dial
         self.http_port = int(str(options.pop("http_port", _free_port())))
         chosen = {
             "address": "127.0.0.1",
@@ -51,7 +61,11 @@ class Recorder:
         words = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
         start = ["-c", OTHER_CLOCK, *map(str, wall_clock)] if wall_clock else ["-m", "timestream_aggregator"]
         self.log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - closed at the end
-        self.process = subprocess.Popen([sys.executable, *start, "record", *words], stderr=self.log)
+        self.process = subprocess.Popen(
+            [*prefix, sys.executable, *start, "record", *words],
+            stderr=self.log,
+            env={**os.environ, **(environment or {})},
+        )
 
     def __enter__(self) -> Self:
         if self.http_port:
@@ -68,8 +82,7 @@ class Recorder:
 
     def status(self) -> Report:
         """Return its report."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/status", timeout=5) as answer:
-            return Report.model_validate_json(answer.read())
+        return Report.model_validate_json(self._get("/status")[1])
 
     def wait_for(self, condition: Callable[[Report], bool], timeout: float = 10.0) -> Report:
         """Return the first report for which `condition` holds."""
@@ -80,7 +93,7 @@ class Recorder:
             )
             try:
                 report = self.status()
-            except (urllib.error.URLError, ConnectionError):
+            except (OSError, http.client.HTTPException):
                 report = None
             if report is not None and condition(report):
                 return report
@@ -97,12 +110,7 @@ class Recorder:
 
     def probe(self, page: str) -> int:
         """Return the HTTP status of a page."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{page}", timeout=5) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
+        return self._get(page)[0]
 
     def memory(self) -> int:
         """Return the most memory it has had, in bytes."""
@@ -125,6 +133,15 @@ class Recorder:
     def published(self) -> list[Path]:
         """Return the published files in the order of their names."""
         return published(self.folder)
+
+    def _get(self, page: str) -> tuple[int, bytes]:
+        """Return the HTTP status of a page, and the page."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port)
+        connection.sock = self._dial(self.http_port)
+        with closing(connection):
+            connection.request("GET", page)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
 
 
 def published(folder: Path) -> list[Path]:
@@ -173,6 +190,10 @@ def assert_readable(folder: Path) -> None:
     """AssertionError unless spt3g reads each file to its last frame."""
     for path in published(folder):
         assert spt3g_reads(path) == len(digests(path))
+
+
+def _dial(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
 def _free_port() -> int:

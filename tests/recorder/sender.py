@@ -34,6 +34,7 @@ class SentFrame:
     frame_num: int | None
     flow_control: int | None
     data: bytes | None = None
+    session_id: int | None = None
 
     @property
     def recorded(self) -> bool:
@@ -222,6 +223,7 @@ class Sender:
 def _sent(frame: Wanted, told: Mapping[str, Any]) -> SentFrame:
     """Return what became of `frame`."""
     number, flow = frame.keys.get("frame_num"), frame.keys.get(FLOW_CONTROL)
+    session = frame.keys.get("session_id")
     return SentFrame(
         kind=frame.kind,
         size=told["size"],
@@ -229,4 +231,5 @@ def _sent(frame: Wanted, told: Mapping[str, Any]) -> SentFrame:
         frame_num=number if isinstance(number, int) else None,
         flow_control=flow if isinstance(flow, int) else None,
         data=bytes.fromhex(told["data"]) if "data" in told else None,
+        session_id=session if isinstance(session, int) else None,
     )

@@ -1,18 +1,28 @@
+from collections.abc import Callable
+
 import pytest
 
 from tests.unit.desk import ALIVE, CLEANSE, END, START, Desk, flow, make, moment
 from tests.unit.frames import g3_string, raw_frame
-from timestream_aggregator.acquisition import Rules
+from timestream_aggregator.acquisition import Recording, Rules
 from timestream_aggregator.actions import Close, Note, NoteKind, Open
 from timestream_aggregator.progress import Event, IllegalTransitionError, State, advance
 from timestream_aggregator.wire import Frame, Parser
-from timestream_api.report import CloseReason
+from timestream_api.report import CloseReason, LossCause
 from timestream_api.settings import RecorderSettings
 from timestream_api.values import Layout
 
 FIRST = "17000/2023-11-14-22-13-20"
 O1, W1 = make("O1", session=7), make("W1", session=7)
 S1, S2, S3, S4 = (make(f"S{number}", session=7) for number in (1, 2, 3, 4))
+
+
+def loss(desk: Desk, number: int) -> object:
+    """Return the cause of the loss that a Scan with this number shows."""
+    data = make(f"S{number}", session=7, num=number)
+    (note,) = (action for action in desk.recording.receive(data, moment(1)) if isinstance(action, Note))
+    assert note.kind is NoteKind.LOSS
+    return note.fields["cause"]
 
 
 def test_the_first_frame_to_record_opens_a_file() -> None:
@@ -280,7 +290,9 @@ def test_a_jump_of_frame_num_within_a_session_is_noted_with_its_bounds() -> None
 
     note, _ = desk.recording.receive(make("S5", session=7, num=5), moment(1))
 
-    assert note == Note(NoteKind.LOSS, {"session_id": 7, "first": 2, "last": 4, "count": 3})
+    assert note == Note(
+        NoteKind.LOSS, {"session_id": 7, "first": 2, "last": 4, "count": 3, "cause": "Sender"}
+    )
 
 
 def test_frame_num_begins_again_with_each_session() -> None:
@@ -297,6 +309,63 @@ def test_a_loss_while_disconnected_is_noted_when_the_session_goes_on() -> None:
     desk.recording.connected()
 
     assert desk.receive(make("S4", session=7, num=4), at=60)[0] == "note loss"
+
+
+@pytest.mark.parametrize(
+    ("happens", "cause"),
+    [
+        (Recording.snapshot, LossCause.SENDER),
+        (Recording.connected, LossCause.RECONNECT),
+        (Recording.damaged, LossCause.DAMAGED),
+    ],
+)
+def test_a_loss_has_the_cause_that_is_most_probable(
+    happens: Callable[[Recording], object], cause: LossCause
+) -> None:
+    desk = Desk()
+    desk.receive(make("S1", session=7, num=1))
+    happens(desk.recording)
+    first, second = (loss(desk, number) for number in (3, 5))
+
+    assert (first, second) == (cause, LossCause.SENDER)
+
+
+def test_what_a_session_sent_before_the_recorder_joined_it_is_a_late_join() -> None:
+    desk = Desk()
+    desk.recording.connected()
+    desk.all(make("O0", session=7, num=0), make("W8", session=7, num=8))
+
+    assert loss(desk, 20) == LossCause.LATE_JOIN
+    assert desk.recording.snapshot().acquisition.lost == 18
+
+
+def test_what_a_session_sent_while_no_recorder_ran_is_counted_from_what_the_last_one_recorded() -> None:
+    desk = Desk()
+    desk.recording.resume(7, highest=10)
+    desk.recording.connected()
+    desk.receive(make("O0", session=7, num=0))
+
+    assert loss(desk, 14) == LossCause.RESTART
+    assert desk.recording.snapshot().acquisition.lost == 3
+
+
+def test_a_scan_that_comes_again_is_noted_and_not_written_again() -> None:
+    desk = Desk()
+    desk.all(make("S1", session=7, num=1), make("S2", session=7, num=2))
+
+    assert desk.all(make("S1", session=7, num=1), make("S2", session=7, num=2)) == ["note duplicate"] * 2
+    assert desk.receive(make("S3", session=7, num=3)) == ["write S3"]
+
+
+def test_a_scan_that_has_an_old_number_and_is_another_frame_is_written_and_counting_goes_on_from_there() -> (
+    None
+):
+    desk = Desk()
+    desk.all(make("S1", session=7, num=1), make("S5", session=7, num=2))
+
+    assert desk.receive(make("S9", session=7, num=1)) == ["note renumbered", "write S9"]
+    assert desk.receive(make("S8", session=7, num=2)) == ["write S8"]
+    assert loss(desk, 5) == LossCause.SENDER
 
 
 def test_an_acquisition_counts_the_frames_that_it_lacks_also_ahead_of_its_first() -> None:

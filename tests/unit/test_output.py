@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -16,8 +17,11 @@ from timestream_aggregator.clock import Pulse, utc
 from timestream_aggregator.disk import Disk
 from timestream_aggregator.files import OWN_FOLDER, DataFolder
 from timestream_aggregator.ledger import Ledger, lines
+from timestream_aggregator.losses import Losses
 from timestream_aggregator.naming import Base, FileId
-from timestream_aggregator.output import DiskGaveNoWayError, Output
+from timestream_aggregator.output import Neighbours, Output
+from timestream_aggregator.stall import Stall
+from timestream_api.ledger import Fact, Left, Loss
 from timestream_api.report import CloseReason
 
 WANTED = FileId(Base("17000", "2023-11-14-22-13-20"), 0)
@@ -71,17 +75,28 @@ def closed_ledgers() -> Iterator[None]:
         LEDGERS.pop().close()
 
 
-def output_on(root: Path, disk: Disk) -> Output:
+def output_on(root: Path, disk: Disk, max_stall: float = 600, pressed: bool = True) -> Output:  # noqa: FBT001, FBT002
     folder = DataFolder(root, disk)
     folder.prepare()
     log = logging.getLogger("test")
-    LEDGERS.append(Ledger(root, "test", log, disk))
-    return Output(folder, 0.0, log, Pulse("writer"), ledger=LEDGERS[-1])
+    ledger = Ledger(root, "test", log, disk)
+    LEDGERS.append(ledger)
+    neighbours = Neighbours(ledger, Losses(ledger, log))
+    stall = Stall(max_stall, lambda: pressed)
+    return Output(folder, 0.0, log, Pulse("writer"), neighbours=neighbours, stall=stall)
 
 
 def told(root: Path) -> list[str]:
     LEDGERS[-1].write()
     return [line.fact.kind for line in lines(root)]
+
+
+Kind = TypeVar("Kind", bound=Fact)
+
+
+def facts(root: Path, kind: type[Kind]) -> list[Kind]:
+    LEDGERS[-1].write()
+    return [line.fact for line in lines(root) if isinstance(line.fact, kind)]
 
 
 def published(root: Path) -> dict[str, bytes]:
@@ -161,11 +176,57 @@ def test_when_it_has_to_stop_and_the_disk_takes_nothing_it_says_how_many_frames_
     for data in (b"one;", b"two;", b"three;"):
         output.write(Frame(data))
     output.stop(patience=0.3)
-    with pytest.raises(DiskGaveNoWayError):
-        output.flush()
+    output.flush()
+    output.finish()
 
-    assert output.abandon() == 1
+    assert (output.unwritten, output.left) == (1, 0)
     assert list(published(tmp_path).values()) == [b"one;two;"]
+    assert [(fact.count, fact.cause, fact.why) for fact in facts(tmp_path, Loss)] == [
+        (1, "Disk", "[Errno 28] No space left on device")
+    ]
+
+
+def test_after_max_stall_the_oldest_frames_are_discarded_and_counted_and_later_ones_begin_a_new_file(
+    tmp_path: Path,
+) -> None:
+    disk = SmallDisk(room=40)
+    output = output_on(tmp_path, disk, max_stall=0.5)
+    output.open(WANTED, Acquired(utc(), session_id=7))
+    output.write(Frame(HEAD, 0), observation=True)
+    for number in range(1, 8):
+        output.write(Frame(b"frame %02d;" % number, number))
+        output.flush()
+    output.write(Frame(b"frame 08;", 8))
+    disk.room = 10_000
+    time.sleep(1.3)
+    output.flush()
+    output.write(Frame(b"frame 09;", 9))
+    output.close(CloseReason.END)
+
+    assert list(published(tmp_path).values()) == [
+        HEAD + b"frame 01;frame 02;frame 03;",
+        HEAD + b"frame 08;frame 09;",
+    ]
+    assert [(fact.count, fact.session_id, fact.first, fact.last) for fact in facts(tmp_path, Loss)] == [
+        (1, 7, 4, 4),
+        (3, 7, 5, 7),
+    ], "the first one is told at once, those after it together"
+
+
+def test_nothing_is_discarded_while_there_is_room_in_the_buffer(tmp_path: Path) -> None:
+    disk = SmallDisk(room=8)
+    output = output_on(tmp_path, disk, max_stall=0.1, pressed=False)
+    output.open(WANTED, Acquired(utc()))
+    output.write(Frame(b"one;two;three;"))
+    writing = threading.Thread(target=output.flush)
+    writing.start()
+    time.sleep(1)
+    disk.room = 1000
+    writing.join(10)
+    output.close(CloseReason.END)
+
+    assert list(published(tmp_path).values()) == [b"one;two;three;"]
+    assert facts(tmp_path, Loss) == []
 
 
 def test_a_file_that_cannot_be_published_stays_staged_with_all_its_bytes(tmp_path: Path) -> None:
@@ -184,10 +245,10 @@ def test_a_file_that_cannot_be_published_stays_staged_with_all_its_bytes(tmp_pat
     output.flush()
     disk.closed = True
     output.stop(patience=0.0)
-    with pytest.raises(DiskGaveNoWayError, match="Permission denied"):
-        output.close(CloseReason.STOPPED)
-    output.abandon()
+    output.close(CloseReason.STOPPED)
 
+    assert output.left == 1
+    assert [(fact.frames, fact.bytes) for fact in facts(tmp_path, Left)] == [(1, 4)]
     assert published(tmp_path) == {}
     assert [path.read_bytes() for path in (tmp_path / OWN_FOLDER / "staging").iterdir()] == [b"one;"]
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.authority import make_account
 from timestream_aggregator.reporting import ApiServer, Reporter, ReportingError
 from timestream_api.report import Connection, ConnectionState, Report
 
@@ -54,25 +55,7 @@ class Source:
 def account(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A service account's folder, whose authority vouches for localhost."""
     folder = tmp_path_factory.mktemp("serviceaccount")
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    subprocess.run(
-        [*command, *names, "-keyout", folder / "key", "-out", folder / "ca.crt"],
-        check=True,
-        capture_output=True,
-    )
-    (folder / "token").write_text("secret\n")
+    make_account(folder)
     return folder
 
 

@@ -1,39 +1,20 @@
-import argparse
 import json
+import struct
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 import pytest
+from crc32c import crc32c
 
 from tests.recorder.frames import frame_bytes
+from tests.unit.recordings import GOOD, SESSION, frame, written
+from tests.unit.recordings import run_verify as run
 from timestream_aggregator import verify
-
-SESSION: Final = 1_700_000_000
-
-
-def frame(kind: str, number: int, session: int = SESSION) -> bytes:
-    keys = {"session_id": session, "frame_num": number, "sostream_id": "ufm_test"}
-    return frame_bytes(kind, keys, payload=500)
-
-
-GOOD: Final = [frame("O", 0), frame("W", 1), *(frame("S", n) for n in range(2, 6))]
-
-
-def written(folder: Path, data: bytes, name: str = "a.g3") -> Path:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
+from timestream_aggregator.verify import reading
 
 
 def troubles(folder: Path, *frames: bytes) -> list[str]:
     return verify.verify(written(folder, b"".join(frames))).trouble
-
-
-def run(*paths: Path, options: tuple[str, ...] = ()) -> int:
-    parser = argparse.ArgumentParser()
-    verify.add_arguments(parser)
-    return verify.run(parser.parse_args([*map(str, paths), *options]))
 
 
 def test_a_good_file_is_described_and_has_no_trouble(tmp_path: Path) -> None:
@@ -49,6 +30,7 @@ def test_a_good_file_is_described_and_has_no_trouble(tmp_path: Path) -> None:
         sessions=[SESSION],
         first_frame_num=0,
         last_frame_num=5,
+        crc32c=f"{crc32c(b''.join(GOOD)):08x}",
     )
 
 
@@ -84,7 +66,7 @@ def test_a_changed_byte_is_a_bad_crc(tmp_path: Path) -> None:
 def test_what_is_no_g3_file_is_called_that(data: bytes, tmp_path: Path) -> None:
     (trouble,) = troubles(tmp_path, data)
 
-    assert trouble.startswith("not a G3 file: spt3g says")
+    assert trouble.startswith("not a G3 file: found ")
     assert trouble.endswith(f"{len(data)} bytes not read")
 
 
@@ -120,8 +102,6 @@ def test_a_value_of_a_class_that_spt3g_does_not_know_is_no_trouble(tmp_path: Pat
 
 
 def with_good_crc(whole: bytes) -> bytes:
-    from crc32c import crc32c
-
     crc, at = 0xFFFFFFFF, 13
     while at < len(whole) - 4:
         size = int.from_bytes(whole[at : at + 8], "little")
@@ -222,9 +202,14 @@ def test_json_has_a_line_for_each_file(tmp_path: Path, capsys: pytest.CaptureFix
 
     assert run(tmp_path, options=("--json",)) == 1
 
-    good, bad = map(json.loads, capsys.readouterr().out.splitlines())
+    good, bad, summary = map(json.loads, capsys.readouterr().out.splitlines())
     assert (good["frames"], good["types"], good["trouble"]) == (6, {"O": 1, "W": 1, "S": 4}, [])
     assert bad["trouble"] == ["empty"]
+    assert (summary["summary"]["files"], summary["summary"]["bad"], summary["summary"]["good"]) == (
+        2,
+        1,
+        False,
+    )
 
 
 def test_verifying_nothing_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,3 +220,47 @@ def test_verifying_nothing_is_no_success(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_path_that_is_not_there_is_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path / "nowhere") == 2
     assert "nowhere does not exist" in capsys.readouterr().err
+
+
+def test_a_length_of_two_to_the_31_never_reaches_spt3g(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    real = reading.open_reader
+
+    class Counting:
+        def __init__(self, path: Path) -> None:
+            self._reader = real(path)
+            self.tell = self._reader.tell
+
+        def Process(self, frame: None, /) -> Any:  # noqa: N802
+            asked.append(1)
+            return self._reader.Process(frame)
+
+    monkeypatch.setattr(reading, "open_reader", Counting)
+    bomb = struct.pack("<BIiI", 1, 1, 1, ord("S")) + struct.pack("<Q4sQ", 4, b"data", 1 << 31) + bytes(1000)
+
+    (trouble,) = troubles(tmp_path, *GOOD[:3], bomb)
+
+    assert len(asked) == 3
+    assert trouble.startswith(f"no frame at byte {len(b''.join(GOOD[:3]))}: found one of at least 2147483685")
+
+
+def test_what_follows_a_damaged_frame_is_counted(tmp_path: Path) -> None:
+    damaged = bytearray(GOOD[2])
+    damaged[-5] ^= 1
+
+    report = verify.verify(
+        written(tmp_path, b"".join([*GOOD[:2], bytes(damaged), *GOOD[3:], bytes(damaged)]))
+    )
+
+    assert report.frames == 2
+    assert report.trouble[0].endswith("; 3 good and 1 bad frames follow, which spt3g cannot reach")
+
+
+def test_frames_larger_than_a_piece_of_the_file_are_read(tmp_path: Path) -> None:
+    large = [frame_bytes("S", {"session_id": SESSION, "frame_num": n}, payload=3_000_000) for n in range(3)]
+
+    report = verify.verify(written(tmp_path, b"".join(large)))
+
+    assert (report.frames, report.last_frame_num, report.trouble) == (3, 2, [])

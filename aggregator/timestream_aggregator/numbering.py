@@ -1,0 +1,80 @@
+"""frame_num, by which the streamer counts the frames of a session: what is missing, and what came twice."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from timestream_aggregator.replay import NEVER_REPLAYED
+from timestream_aggregator.wire import Frame
+from timestream_api.report import LossCause
+
+_MOST_RECENT: Final = 4096
+_BEFORE_JOINING: Final = frozenset({LossCause.LATE_JOIN, LossCause.RESTART})
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Frames of a session that should have come: their first and last number, and why probably they did not."""
+
+    first: int
+    last: int
+    cause: LossCause
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Renumbered:
+    """The streamer's count went back from `last` to `first` with a frame that had not come before."""
+
+    last: int
+    first: int
+
+
+class Numbers:
+    """The numbers of one session. Feed it each frame to record, in order."""
+
+    def __init__(self, highest: int | None = None) -> None:
+        """Begin with the highest number that an earlier run recorded, if one did."""
+        self._highest = highest
+        self._cause = LossCause.LATE_JOIN if highest is None else LossCause.RESTART
+        self._recent: dict[int, tuple[int, int]] = {}  # size and crc of the latest Scans and Timepoints
+
+    def connected(self) -> None:
+        """What comes from here on is from a new connection."""
+        if self._cause not in _BEFORE_JOINING:
+            self._cause = LossCause.RECONNECT
+
+    def damaged(self) -> None:
+        """A frame came whose bytes are not what was sent: its number is not known."""
+        if self._cause is LossCause.SENDER:
+            self._cause = LossCause.DAMAGED
+
+    def is_repeated(self, frame: Frame) -> bool:
+        """Return whether `frame` is a Scan or Timepoint that has come before, byte for byte."""
+        known = None if frame.frame_num is None else self._recent.get(frame.frame_num)
+        return frame.type in NEVER_REPLAYED and known == (frame.size, frame.crc)
+
+    def follow(self, frame: Frame, *, replayed: bool) -> Missing | Renumbered | None:
+        """Take in a frame that is not repeated; return what its number says of those before, if anything."""
+        number, highest, cause = frame.frame_num, self._highest, self._cause
+        if number is None:
+            return None
+        if not replayed:
+            self._cause = LossCause.SENDER
+        if frame.type in NEVER_REPLAYED:
+            self._remember(number, frame)
+        elif highest is not None and number <= highest:  # metadata that was sent before, and not to us
+            return None
+        self._highest = number
+        if highest is None or number == highest + 1:
+            return None
+        return Missing(highest + 1, number - 1, cause) if number > highest else Renumbered(highest, number)
+
+    def _remember(self, number: int, frame: Frame) -> None:
+        self._recent.pop(number, None)
+        if len(self._recent) >= _MOST_RECENT:
+            del self._recent[next(iter(self._recent))]
+        self._recent[number] = (frame.size, frame.crc)

@@ -1,0 +1,71 @@
+"""How long a failing disk is waited for: attempts with growing pauses, and an end to patience."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+RETRY_FIRST: Final = 0.25  # seconds
+RETRY_AT_MOST: Final = 15.0
+RETRY_DISCARDING: Final = 1.0  # each second more is data lost
+
+
+class Stall:
+    """The trouble with the disk, as far as time is concerned. For the writer's thread, but for `stop()`."""
+
+    def __init__(self, max_stall: float, pressed: Callable[[], bool]) -> None:
+        """Make one; `pressed` tells whether more frames wait to come than there is room for."""
+        self._max_stall = max_stall
+        self._pressed = pressed
+        self._stop = threading.Event()
+        self._give_up_at = float("inf")
+        self._since: float | None = None  # monotonic seconds, of the first failure
+        self._pause = RETRY_FIRST
+        self._try_at = 0.0
+        self.why = ""  # what the disk said last
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the recorder has to stop."""
+        return self._stop.is_set()
+
+    def stop(self, patience: float) -> None:
+        """Give way `patience` seconds from now if the disk still fails then. Any thread may call this."""
+        self._give_up_at = time.monotonic() + patience
+        self._stop.set()
+
+    def failed(self, error: OSError) -> None:
+        """Take note of a failure."""
+        now = time.monotonic()
+        self.why = str(error)
+        self._since = now if self._since is None else self._since
+        at_most = RETRY_FIRST if self.stopping else RETRY_DISCARDING if self._is_long(now) else RETRY_AT_MOST
+        pause = min(self._pause, at_most)
+        self._try_at = now + pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+        self._pause = min(self._pause * 2, RETRY_AT_MOST)
+
+    def over(self) -> None:
+        """Take note of a success."""
+        self._since, self._pause, self._try_at = None, RETRY_FIRST, 0.0
+
+    def may_try(self) -> bool:
+        """Return whether it is time for an attempt."""
+        return time.monotonic() >= self._try_at
+
+    def gives_way(self) -> bool:
+        """Return whether what cannot be written now has to be given up."""
+        now = time.monotonic()
+        if now >= self._give_up_at:
+            return self._since is not None
+        return self._is_long(now) and self._pressed()
+
+    def _is_long(self, now: float) -> bool:
+        """Return whether the trouble has lasted for longer than frames are held back."""
+        return self._since is not None and now - self._since >= self._max_stall
+
+    def wait(self) -> None:
+        """Wait a little before the next look."""
+        pause = max(0.0, min(self._try_at - time.monotonic(), RETRY_FIRST))
+        if self._stop.wait(pause):
+            time.sleep(min(pause, 0.05))

@@ -1,0 +1,85 @@
+"""What `verify` finds out of one file, and how numbers are counted."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Ledger(StrEnum):
+    """What the ledger of the data folder says of a file."""
+
+    AGREES = "agrees"
+    DIFFERS = "differs"
+    UNKNOWN = "unknown"  # it has no line of the file
+
+
+@dataclass(slots=True)
+class FileReport:
+    """What one file holds. Times are ISO 8601, UTC; `missing` has the first and last of absent numbers.
+
+    `frames` and what follows it tell of the frames before the first trouble with the bytes. `known` are those
+    of the missing numbers that the ledger tells of. `ledger` is None for a file that is in no data folder.
+    """
+
+    path: str
+    bytes: int = 0
+    frames: int = 0
+    types: dict[str, int] = field(default_factory=dict[str, int])
+    sessions: list[int] = field(default_factory=list[int])
+    first_time: str | None = None
+    last_time: str | None = None
+    first_frame_num: int | None = None
+    last_frame_num: int | None = None
+    missing: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    trouble: list[str] = field(default_factory=list[str])
+    known: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    notes: list[str] = field(default_factory=list[str])
+    crc32c: str | None = None
+    sha256: str | None = None
+    ledger: Ledger | None = None
+
+
+@dataclass(slots=True)
+class Count:
+    """Counts frames into a report. `gaps` are missing numbers with their session."""
+
+    report: FileReport
+    repeated: int = 0  # frames at the beginning whose numbers the ledger leaves out
+    gaps: list[tuple[int | None, int, int]] = field(default_factory=list[tuple[int | None, int, int]])
+    first_own: int | None = None  # of the frames after those
+    last_own: int | None = None
+    _session: int | None = None
+
+    def add(self, kind: str, session: int | None, number: int | None, time: str | None) -> None:
+        """Count one frame."""
+        report = self.report
+        report.frames += 1
+        report.types[kind] = report.types.get(kind, 0) + 1
+        if session is not None:
+            self._session = session
+            if session not in report.sessions:
+                report.sessions.append(session)
+                report.last_frame_num = None
+        if number is not None:
+            self._add_number(kind, number)
+        if time is not None:
+            report.first_time = report.first_time or time
+            report.last_time = time
+
+    def _add_number(self, kind: str, number: int) -> None:
+        """Compare a frame_num with the last one.
+
+        Not before the first Scan: a file may begin with earlier metadata, repeated for its readers.
+        """
+        report, last = self.report, self.report.last_frame_num
+        if last is not None and report.types.get("S", 0) > (kind == "S"):
+            if number > last + 1:
+                report.missing.append((last + 1, number - 1))
+                self.gaps.append((self._session, last + 1, number - 1))
+            elif number <= last and kind == "S":
+                report.trouble.append(f"frame_num goes back from {last} to {number}")
+        if report.first_frame_num is None:
+            report.first_frame_num = number
+        report.last_frame_num = number if last is None else max(last, number)
+        if report.frames > self.repeated:
+            self.first_own = number if self.first_own is None else self.first_own
+            self.last_own = number

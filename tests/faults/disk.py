@@ -1,0 +1,76 @@
+"""Disks that fail in ways no real one can be asked for: the other end of `disk_process.py`, and small full ones."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+_PROCESS: Final = Path(__file__).with_name("disk_process.py")
+needs_mounts = [
+    pytest.mark.root,
+    pytest.mark.skipif(
+        os.geteuid() != 0 or not Path("/dev/fuse").exists(),
+        reason="disks that fail need root, mounts and /dev/fuse: faults of the disk are not tested",
+    ),
+]
+
+
+class StrangeDisk:
+    """A mounted disk that stalls, fails, writes short, or loses its power, as it is told."""
+
+    def __init__(self, mount: Path, process: "subprocess.Popen[str]") -> None:
+        self.mount = mount
+        self._process = process
+
+    def be(
+        self, *, stall: float = 0.0, longest_write: int = 1 << 30, failing: dict[str, str] | None = None
+    ) -> None:
+        """Stall for so many seconds, take at most so many bytes in a write, fail; without words, be well."""
+        self._tell({"do": "temper", "stall": stall, "longest_write": longest_write, "failing": failing or {}})
+
+    def lose_power(self, seed: int) -> None:
+        """Forget what was not synced, but for some of it. Nobody may have a file open."""
+        self._tell({"do": "lose power", "seed": seed})
+
+    def _tell(self, order: dict[str, object]) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == "done\n", "the disk's process has ended"
+
+
+@contextmanager
+def strange_disk(mount: Path) -> Generator[StrangeDisk]:
+    """Mount a strange disk at `mount`, until the end."""
+    mount.mkdir()
+    words = [sys.executable, str(_PROCESS), str(mount)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 10
+            while not mount.is_mount():
+                assert process.poll() is None, "the disk's process has ended"
+                assert time.monotonic() < deadline, "the disk is not mounted"
+                time.sleep(0.01)
+            yield StrangeDisk(mount, process)
+        finally:
+            subprocess.run(["umount", "-l", str(mount)], check=False)
+            process.wait(10)
+
+
+@contextmanager
+def small_disk(mount: Path, size: str, kind: str = "tmpfs") -> Generator[Path]:
+    """Mount a disk of `size` at `mount`, until the end."""
+    mount.mkdir()
+    subprocess.run(["mount", "-t", kind, "-o", f"size={size}", kind, str(mount)], check=True)
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", "-l", str(mount)], check=True)

@@ -1,0 +1,80 @@
+"""SIGKILL at any moment, again and again, while a real sender goes on; then the account of it all."""
+
+import random
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from tests.faults.account import Account, assert_spt3g_reads, assert_untouched, contents, settle
+from tests.faults.points import RUNS
+from tests.faults.rehearsal import record
+from tests.faults.warm import Warm
+from tests.recorder.sender import Sender, SentFrame
+
+KILLS = RUNS or 15
+
+
+@pytest.mark.timeout(60 + 3 * KILLS)
+def test_a_recorder_that_is_killed_any_number_of_times_loses_only_what_was_on_its_way(tmp_path: Path) -> None:
+    chance, folder = random.Random(KILLS), tmp_path / "data"
+    folder.mkdir()
+    with Warm() as warm, Sender() as sender, Stream(sender) as stream:
+        for kill in range(KILLS):
+            before = contents(folder)
+            kill_one(warm, folder, sender, chance.uniform(0, 0.8), kill)
+            assert_untouched(folder, before)
+    with Warm() as warm:
+        assert warm.run(tmp_path / "log", "recover", folder) == 0
+
+    account = settle(folder, stream.sent)
+    account.assert_honest(in_flight=stream.sent)
+    assert account.staged == set()
+    assert holes(account) <= KILLS
+    assert_spt3g_reads([folder])
+
+
+class Stream:
+    """A sender that goes on sending in a thread, session after session."""
+
+    def __init__(self, sender: Sender) -> None:
+        self.sent = list[SentFrame]()
+        self._sender = sender
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._send, name="Stream")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(10)
+
+    def _send(self) -> None:
+        while not self._over.is_set():
+            self.sent += self._sender.start_session()
+            for _ in range(8):
+                self.sent += self._sender.send_scans(40, payload=30_000, interval=0.004)
+            self.sent += self._sender.end_session()
+
+
+def kill_one(warm: Warm, folder: Path, sender: Sender, seconds: float, number: int) -> None:
+    """Record for so long and be killed; the time begins when the sender has a client."""
+    log = folder.with_name(f"{number}.log")
+    with record(warm, folder, sender.port, log=log, time_per_file=1, sync_interval=0.1) as recorder:
+        recorder.go()
+        if number % 3:  # every third is killed while it starts
+            sender.wait_for_clients(1)
+        time.sleep(seconds if number % 3 else seconds / 10)
+
+
+def holes(account: Account) -> int:
+    """Return how many runs of frames are missing between those that are there."""
+    recorded = [place for place, frame in enumerate(account.sent) if frame.recorded]
+    there = {place for places in account.files.values() for place in places}
+    states = [place in there for place in recorded]
+    return sum(earlier and not later for earlier, later in pairwise(states))

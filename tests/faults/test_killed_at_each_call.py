@@ -1,0 +1,165 @@
+"""SIGKILL at exactly the n-th system call of the file path, for every n of a short recording; then recovery."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.faults.account import Account, assert_spt3g_reads, assert_untouched, contents, settle
+from tests.faults.points import LEDGER, POINTS, Point, Since, injected, rehearse
+from tests.faults.rehearsal import FIRST, SECOND, SENT, is_staged, record, session, until
+from tests.faults.warm import Warm
+from tests.recorder.raw_server import RawServer
+from tests.recorder.recorder import OWN_FOLDER, staged
+from tests.recorder.sender import SentFrame
+from timestream_aggregator.files import staged_name
+from timestream_aggregator.naming import Base, FileId
+
+KILLED = -9
+THIRD = session(1_700_000_200, scans=2, payload=1_000)
+RECOVERY = [
+    *(
+        Point(Since.START, call)
+        for call in ("openat", "flock", "mkdir", "pwritev2", "ftruncate", "fsync", "linkat", "unlink")
+    ),
+    *(Point(Since.START, call, LEDGER) for call in ("openat", "write", "fdatasync")),
+]
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    with Warm() as process:
+        yield process
+
+
+def test_a_killed_recorder_leaves_nothing_that_is_lost_but_what_was_on_its_way(
+    tmp_path: Path, warm: Warm
+) -> None:
+    folders = list[Path]()
+    for point in POINTS:
+        folders += killed_at_each(tmp_path, warm, point)
+
+    assert len(folders) > len(POINTS)
+    assert_spt3g_reads(folders)
+
+
+def killed_at_each(tmp_path: Path, warm: Warm, point: Point) -> Iterator[Path]:
+    """Kill recordings at the first, second, third of these calls until one comes through; yield the folders."""
+    for n in count(1):
+        folder = tmp_path / f"{point.since.name}-{point.call}-{point.path}-{n}"
+        outcome = rehearse(warm, folder, point, f"signal=KILL:when={n}")
+        if outcome.code == 0:
+            settle(folder, SENT).assert_complete()
+            assert n > 1, f"{point}: there is no such call"
+            return
+        assert outcome.code == KILLED, f"{point} {n}: {outcome.code}\n{outcome.log}"
+        recover(warm, folder, by_hand=n % 2 == 0)
+        yield folder
+
+
+def recover(warm: Warm, folder: Path, *, by_hand: bool) -> None:
+    """Have what was left recovered, by the command or by the next recorder, and check what became of it."""
+    before, there = contents(folder), on_disk(folder)
+    sent = SENT
+    if by_hand:
+        assert warm.run(folder.with_name(f"{folder.name}.recovered"), "recover", folder) == 0
+    else:
+        record_third(warm, folder)
+        sent = [*SENT, *THIRD]
+    assert_untouched(folder, before)
+    account = settle(folder, sent)
+    account.assert_honest(in_flight=SENT)
+    account.assert_lost_in_one_piece([*FIRST, *SECOND])
+    assert account.staged == set()
+    assert list_staged(folder) == [], "recovered, and still staged"
+    assert there <= {place for places in account.files.values() for place in places}
+    if not by_hand:
+        assert not account.missing & set(range(len(SENT), len(sent)))
+
+
+def record_third(warm: Warm, folder: Path) -> None:
+    """Record another session into the folder."""
+    with RawServer() as server, record(warm, folder, server.port) as recorder:
+        recorder.go()
+        server.play(b"".join(frame.data or b"" for frame in THIRD))
+        server.wait_played()
+        assert until(lambda: is_staged(folder, THIRD[-1]), 10)
+        assert until(lambda: len(list_staged(folder)) == 1, 10), "left files are not recovered"
+        assert recorder.stop() == 0, recorder.logged()
+
+
+def list_staged(folder: Path) -> list[Path]:
+    return staged(folder) if (folder / OWN_FOLDER / "staging").is_dir() else []
+
+
+def on_disk(folder: Path) -> set[int]:
+    """Return the places of all frames that are whole in a file, a published one or not."""
+    account: Account = settle(folder, SENT)
+    return account.staged | {place for places in account.files.values() for place in places}
+
+
+def test_a_recovery_that_is_killed_at_any_call_is_taken_up_again(tmp_path: Path, warm: Warm) -> None:
+    left = tmp_path / "left"
+    sent, there = leave_behind(warm, left)
+    before, folders = contents(left), list[Path]()
+    for point in RECOVERY:
+        for n in count(1):
+            folder = tmp_path / f"{point.call}-{point.path}-{n}"
+            subprocess.run(["cp", "-a", str(left), str(folder)], check=True)  # with hard links as they are
+            code = recover_with(warm, folder, point, n)
+            if code == KILLED:
+                assert_untouched(folder, before)
+                assert warm.run(folder.with_name(f"{folder.name}.log"), "recover", folder) == 0
+            assert_untouched(folder, before)
+            account = settle(folder, sent)
+            account.assert_honest(in_flight=sent)
+            assert list_staged(folder) == []
+            assert {place for places in account.files.values() for place in places} == there
+            assert account.kept == set(range(len(sent))) - there - account.missing
+            assert len(account.kept) == 2
+            folders.append(folder)
+            if code == 0:
+                assert n > 1, f"recovery makes no {point.call}"
+                break
+            assert code == KILLED
+
+    assert_spt3g_reads(folders)
+
+
+def recover_with(warm: Warm, folder: Path, point: Point, n: int) -> int | None:
+    """Return the exit code of `recover`, killed at the n-th call."""
+    with warm.command(folder.with_name(f"{folder.name}.first"), "recover", folder) as command:
+        with injected(command, point, folder, f"signal=KILL:when={n}"):
+            command.go()
+            command.wait(20)
+        return command.wait(0)
+
+
+def leave_behind(warm: Warm, folder: Path) -> tuple[list[SentFrame], set[int]]:
+    """Leave files of all kinds. Return all frames, and the places of those that a recovery can bring into files."""
+    rehearse(warm, folder, Point(Since.RUNNING, "linkat"), "signal=KILL:when=1")
+    sent, there = list(SENT), on_disk(folder)
+
+    def leave(number: int, spoil: Callable[[bytes], bytes], good: int) -> Path:
+        frames = session(1_700_001_000 + number, scans=2, payload=1000)
+        there.update(range(len(sent), len(sent) + good))
+        sent.extend(frames)
+        wanted = FileId(Base("17000", f"left-{number}"), 0)
+        path = folder / OWN_FOLDER / "staging" / staged_name(wanted)
+        path.write_bytes(spoil(b"".join(frame.data or b"" for frame in frames)))
+        return path
+
+    leave(0, lambda data: data + bytes(5000), 4)
+    leave(1, lambda data: data[:-1], 3)
+    leave(
+        2, lambda data: data[:500] + b"?" + data[501:], 1
+    )  # the bad one and two good ones go to the quarantine
+    leave(3, lambda _: b"", 0)
+    linked = leave(4, lambda data: data, 4)
+    (folder / "17000").mkdir()
+    os.link(linked, folder / "17000" / "left-4_000.g3")
+    return sent, there

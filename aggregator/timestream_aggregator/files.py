@@ -97,7 +97,6 @@ class DataFolder:
             fd = self.disk.create(path)
             try:
                 if self.claim(path, fd):
-                    self.disk.sync_folder(self.staging)  # syncing a file does not promise to keep its name
                     return path, fd
             except OSError:
                 self.disk.close(fd)

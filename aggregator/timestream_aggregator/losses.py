@@ -7,6 +7,7 @@ from datetime import datetime
 
 from timestream_aggregator.clock import utc
 from timestream_aggregator.ledger import Ledger
+from timestream_aggregator.logs import Seldom
 from timestream_api import report
 from timestream_api.ledger import Loss
 from timestream_api.report import LossCause
@@ -34,6 +35,11 @@ class Losses:
     count: int = 0
     latest: report.LastLoss | None = None
     _adding: threading.Lock = field(default_factory=threading.Lock)
+    _seldom: Seldom = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Log seldom: a stream of damaged frames is as many losses."""
+        self._seldom = Seldom(self.log)
 
     def note(self, lost: Lost, at: datetime | None = None) -> None:
         """Count `lost` and tell of it."""
@@ -58,7 +64,8 @@ class Losses:
                 last=lost.last,
             )
         self.ledger.note(fact, when)
-        self.log.warning("loss", extra=fact.model_dump(mode="json", exclude={"kind"}, exclude_none=True))
+        told = fact.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
+        self._seldom.log(logging.WARNING, "loss", told)
 
 
 @dataclass(slots=True)

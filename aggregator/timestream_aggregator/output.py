@@ -178,7 +178,7 @@ class Output:
         if self._failed:
             self._publish(CloseReason.DISK)
         file = self._file or self._new_file()
-        before = file.frames
+        before, recorded = file.frames, self._tally.recorded
         try:
             file.append(self._gathered)
         except OSError:
@@ -186,7 +186,7 @@ class Output:
             raise
         finally:
             self._count(file, file.frames - before)
-            if file.frames and not before:
+            if self._tally.recorded and not recorded:  # not for each attempt on a full disk that takes a copy
                 self._tell_opened(file)
 
     def _tell_opened(self, file: StagedFile) -> None:

@@ -5,6 +5,7 @@ option; 69 the port for probes and metrics is taken; 70 a fault of this program;
 used; 74 the disk did not take everything before the end.
 """
 
+import _thread
 import argparse
 import logging
 import os
@@ -29,6 +30,7 @@ FAULT: Final = 70
 UNUSABLE_FOLDER: Final = 73
 NOT_WRITTEN: Final = 74
 LOOK_EVERY: Final = 1.0  # seconds
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class CannotStartError(Exception):
@@ -58,11 +60,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _record(settings: RecorderSettings, log: logging.Logger) -> int:
+    stop = _on_signal(
+        threading.Event()
+    )  # first: process 1 of a container ignores signals that it does not handle
     try:
-        recorder = Recorder(settings, log)
+        recorder = Recorder(settings, log, stop)
     except (UnusableFolderError, OSError) as error:
         raise CannotStartError(f"--data-dir {error}", UNUSABLE_FOLDER) from error
-    stop = _on_signal(recorder.over)
     server = _server(settings, recorder)
     reporter = _reporter(settings, recorder, log)
     log.info("recorder started", extra={"version": VERSION, "settings": settings.to_args()})
@@ -74,19 +78,30 @@ def _record(settings: RecorderSettings, log: logging.Logger) -> int:
         reporter.stop()
     if server is not None:
         server.stop()
+    _hear_no_more_signals()
     log.info("recorder stopped", extra=recorder.report().totals.model_dump())
     return FAULT if recorder.failed else NOT_WRITTEN if recorder.incomplete else 0
 
 
 def _on_signal(stop: threading.Event) -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set, however often they come."""
+    """Return an event that the first SIGTERM or SIGINT sets; all that follow are ignored.
+
+    It is not set in the handler, which may have interrupted somebody who holds the event's own lock.
+    """
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
+        _hear_no_more_signals()
+        _thread.start_new_thread(stop.set, ())
 
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
+    for number in SIGNALS:
+        signal.signal(number, handle)
     return stop
+
+
+def _hear_no_more_signals() -> None:
+    """Let no signal spoil the exit code: an interpreter that ends gives up handlers, but not what is ignored."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _server(settings: RecorderSettings, recorder: Recorder) -> "StatusServer | None":

@@ -42,8 +42,10 @@ _SOURCE_PATIENCE: Final = 2.0  # seconds that the source gets to notice that it 
 class Recorder:
     """Records one stream from `start()` to `stop()`."""
 
-    def __init__(self, settings: RecorderSettings, log: logging.Logger) -> None:
-        """Make the parts. UnusableFolderError: the data folder cannot hold recordings."""
+    def __init__(
+        self, settings: RecorderSettings, log: logging.Logger, over: threading.Event | None = None
+    ) -> None:
+        """Make the parts; `over` is set when a loop ends by a fault. UnusableFolderError: the folder is no good."""
         folder = DataFolder(settings.data_dir)
         folder.prepare()
         self._settings = settings
@@ -51,7 +53,7 @@ class Recorder:
         self._started_at = utc()
         self._listener: Callable[[], None] = lambda: None
         self._failed: str | None = None
-        self.over = threading.Event()  # a loop has ended, by a fault or because it was told to
+        self.over = over or threading.Event()  # a loop has ended, by a fault or because it was told to
         self._buffer = Buffer(settings.buffer_bytes)
         self._writing = Pulse("writer")
         self._ledger = Ledger(settings.data_dir, settings.stream_id, log)
@@ -178,6 +180,7 @@ class Recorder:
                 quarantined=seen.quarantined,
                 gaps=seen.notes.get(NoteKind.GAP, 0),
             ),
+            last_bad_file=self._readback.latest_bad,
             last_loss=self._losses.latest,
             storage=self._disk(output),
             buffer=self._buffer.state(),

@@ -24,7 +24,7 @@ from tests.recorder.frames import split_frames
 from tests.recorder.recorder import OWN_FOLDER, published
 from tests.recorder.sender import SentFrame
 from timestream_aggregator import ledger
-from timestream_api.ledger import Fact, Line, Loss, Published, Recovered, Stopped
+from timestream_api.ledger import Fact, Line, Loss, Published, Recovered
 
 SCAN: Final = "Scan"
 _READ: Final = """
@@ -171,12 +171,12 @@ def _read_file(account: Account, path: str, data: bytes, places: Mapping[str, in
 
 
 def _look_at_order(account: Account, path: str, found: Sequence[int]) -> None:
-    """A file may begin with the last Observation frame; from there on it is what was sent, in that order."""
+    """A file may begin with metadata that its sender repeats, in any order; from the first data on it is as sent."""
     if len(set(found)) < len(found):
         account.troubles.append(
             f"twice in one file: {path}: {_ranges(p for p, n in Counter(found).items() if n > 1)}"
         )
-    if any(later < earlier for earlier, later in pairwise(found)):
+    if any(later < earlier for earlier, later in pairwise(found[_head(account, found) :])):
         account.troubles.append(f"out of order: {path}: {found}")
 
 
@@ -184,13 +184,18 @@ def _look_for_copies(account: Account, copies: int) -> None:
     """Data may stand in one file; metadata that comes ahead of a file's data may be a copy for its readers."""
     held = Counter[int]()
     for found in account.files.values():
-        scans = [index for index, place in enumerate(found) if account.sent[place].kind == SCAN]
-        begin = scans[0] if scans else len(found)
+        begin = _head(account, found)
         held.update(found[begin:])
         held.update(dict.fromkeys(found[:begin], 0))
     twice = [place for place, count in held.items() if count > copies]
     if twice:
         account.troubles.append(f"in two files: {_ranges(twice)}")
+
+
+def _head(account: Account, found: Sequence[int]) -> int:
+    """Return how many frames of metadata stand ahead of a file's data."""
+    scans = (index for index, place in enumerate(found) if account.sent[place].kind == SCAN)
+    return next(scans, len(found))
 
 
 def _compare_with_ledger(account: Account, folder: Path) -> None:
@@ -226,7 +231,6 @@ def _divide_the_missing(account: Account, nowhere: Collection[int], there: Colle
     account.noted = {place for place in nowhere if is_named(place)}
     account.missing = set(nowhere) - account.noted
     account.counted = sum(fact.count for fact in losses if fact.first is None or fact.last is None)
-    account.counted += sum(fact.unwritten for fact in account.facts(Stopped) if isinstance(fact, Stopped))
     wrong = [place for place in there if is_named(place)]
     if wrong:
         account.troubles.append(f"in a file, and lost in the ledger: {_ranges(wrong)}")

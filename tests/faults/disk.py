@@ -39,6 +39,10 @@ class StrangeDisk:
         """Forget what was not synced, but for some of it. Nobody may have a file open."""
         self._tell({"do": "lose power", "seed": seed})
 
+    def forget(self) -> None:
+        """Turn what was not synced into zeros, as a disk does that fails behind the system's back."""
+        self._tell({"do": "forget"})
+
     def _tell(self, order: dict[str, object]) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -69,6 +69,11 @@ class Disk(Operations):
             node.data = bytearray(node.durable) + _rest(chance, bytes(node.data[len(node.durable) :]))
             node.durable = bytes(node.data)
 
+    def forget(self) -> None:
+        """Turn all bytes that were not synced into zeros: the disk failed to write them, and told so once."""
+        for node in self._names.values():
+            node.data[len(node.durable) :] = bytes(len(node.data) - len(node.durable))
+
     # --- what the kernel asks for
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
@@ -206,8 +211,11 @@ def _rest(chance: random.Random, unsynced: bytes) -> bytes:
 def _obey_lines(disk: Disk) -> None:
     for line in sys.stdin:
         order = json.loads(line)
-        if order.pop("do") == "lose power":
+        task = order.pop("do")
+        if task == "lose power":
             disk.lose_power(order["seed"])
+        elif task == "forget":
+            disk.forget()
         else:
             disk.temper = Temper(time.monotonic() + order.pop("stall"), **order)
         print("done", flush=True)

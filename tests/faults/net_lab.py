@@ -1,4 +1,4 @@
-"""Two hosts on a wire of their own: network namespaces with a virtual cable that can be unplugged.
+"""Two hosts on a wire of their own, network namespaces with a virtual cable that can be unplugged; a small disk.
 
 Nothing outside is touched, and nothing stays behind: what is made here ends with the `with` block.
 """
@@ -102,6 +102,22 @@ def two_hosts(*addresses: str) -> Generator[tuple[Host, Host]]:
     finally:
         for host in made:
             run("ip", "netns", "del", host.name)
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Generator[Path]:
+    """Yield `folder` with a disk of that size mounted there."""
+    folder.mkdir()
+    run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", str(folder))
+    try:
+        yield folder
+    finally:
+        run("umount", "--lazy", str(folder))
+
+
+def enlarge(folder: Path, megabytes: int) -> None:
+    """Give the small disk at `folder` another size."""
+    run("mount", "-o", f"remount,size={megabytes}m", str(folder))
 
 
 def _enter(descriptor: int) -> None:

@@ -68,9 +68,9 @@ class NameService:
         return header + question[12:end] + records
 
 
-def asking(server: str, folder: Path) -> Sequence[str]:
-    """Return the command that runs another one with `server` as its only name service."""
+def asking(server: str, folder: Path, patience: int = 1) -> Sequence[str]:
+    """Return the command that runs another one with `server` as its only name service, asked once for `patience` s."""
     file = folder / "resolv.conf"
-    file.write_text(f"nameserver {server}\noptions timeout:1 attempts:1\n")
+    file.write_text(f"nameserver {server}\noptions timeout:{patience} attempts:1\n")
     mount = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
     return ("unshare", "--mount", "sh", "-c", mount, str(file))

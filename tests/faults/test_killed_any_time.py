@@ -9,11 +9,14 @@ from typing import Self
 
 import pytest
 
-from tests.faults.account import Account, assert_spt3g_reads, assert_untouched, contents, settle
+from tests.faults.account import SCAN, Account, assert_spt3g_reads, assert_untouched, contents, settle
 from tests.faults.points import RUNS
-from tests.faults.rehearsal import record
+from tests.faults.rehearsal import record, until
 from tests.faults.warm import Warm
+from tests.recorder.raw_server import RawServer
 from tests.recorder.sender import Sender, SentFrame
+from timestream_aggregator import ledger
+from timestream_api.ledger import Verified
 
 KILLS = RUNS or 15
 
@@ -29,11 +32,13 @@ def test_a_recorder_that_is_killed_any_number_of_times_loses_only_what_was_on_it
             assert_untouched(folder, before)
     with Warm() as warm:
         assert warm.run(tmp_path / "log", "recover", folder) == 0
+        await_all_read_back(warm, folder)
 
     account = settle(folder, stream.sent)
     account.assert_honest(in_flight=stream.sent)
     assert account.staged == set()
     assert holes(account) <= KILLS
+    assert not unnoted_before_others(account), "a loss inside a session that the ledger does not tell of"
     assert_spt3g_reads([folder])
 
 
@@ -65,16 +70,41 @@ class Stream:
 def kill_one(warm: Warm, folder: Path, sender: Sender, seconds: float, number: int) -> None:
     """Record for so long and be killed; the time begins when the sender has a client."""
     log = folder.with_name(f"{number}.log")
-    with record(warm, folder, sender.port, log=log, time_per_file=1, sync_interval=0.1) as recorder:
+    verify = str(number % 4 == 1).lower()
+    with record(
+        warm, folder, sender.port, log=log, time_per_file=1, sync_interval=0.1, verify=verify
+    ) as recorder:
         recorder.go()
         if number % 3:  # every third is killed while it starts
             sender.wait_for_clients(1)
         time.sleep(seconds if number % 3 else seconds / 10)
 
 
+def await_all_read_back(warm: Warm, folder: Path) -> None:
+    """Let a recorder start that has all files read back which those before it did not get to."""
+    with RawServer() as silent, record(warm, folder, silent.port, verify="true") as recorder:
+        recorder.go()
+        assert until(lambda: verified(folder) == set(contents(folder)), 20 + KILLS), recorder.logged()
+        assert recorder.stop() == 0
+
+
+def verified(folder: Path) -> set[str]:
+    """Return which files were read back and found good."""
+    facts = [line.fact for line in ledger.lines(folder)]
+    return {fact.path for fact in facts if isinstance(fact, Verified) and fact.good}
+
+
 def holes(account: Account) -> int:
-    """Return how many runs of frames are missing between those that are there."""
-    recorded = [place for place, frame in enumerate(account.sent) if frame.recorded]
+    """Return how many runs of Scans are missing between others; metadata comes again to who joins late."""
+    recorded = [place for place, frame in enumerate(account.sent) if frame.kind == SCAN]
     there = {place for places in account.files.values() for place in places}
     states = [place in there for place in recorded]
     return sum(earlier and not later for earlier, later in pairwise(states))
+
+
+def unnoted_before_others(account: Account) -> list[int]:
+    """Return what is nowhere, and not in the ledger, though a later frame of its session is in a file."""
+    last = dict[int | None, int]()
+    for place in sorted(place for places in account.files.values() for place in places):
+        last[account.sent[place].session_id] = place
+    return [place for place in account.missing if place < last.get(account.sent[place].session_id, -1)]

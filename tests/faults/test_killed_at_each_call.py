@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.account import Account, assert_spt3g_reads, assert_untouched, contents, settle
-from tests.faults.points import LEDGER, POINTS, Point, Since, injected, rehearse
+from tests.faults.points import LEDGER, POINTS, WITHOUT_LINKS, Point, Since, injected, needs_strace, rehearse
 from tests.faults.rehearsal import FIRST, SECOND, SENT, is_staged, record, session, until
 from tests.faults.warm import Warm
 from tests.recorder.raw_server import RawServer
@@ -18,7 +18,7 @@ from tests.recorder.sender import SentFrame
 from timestream_aggregator.files import staged_name
 from timestream_aggregator.naming import Base, FileId
 
-KILLED = -9
+KILLED, NOT_BEGUN = -9, -15
 THIRD = session(1_700_000_200, scans=2, payload=1_000)
 RECOVERY = [
     *(
@@ -27,7 +27,7 @@ RECOVERY = [
     ),
     *(Point(Since.START, call, LEDGER) for call in ("openat", "write", "fdatasync")),
 ]
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [*needs_strace, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_a_killed_recorder_leaves_nothing_that_is_lost_but_what_was_on_its_way(
     tmp_path: Path, warm: Warm
 ) -> None:
     folders = list[Path]()
-    for point in POINTS:
+    for point in POINTS + WITHOUT_LINKS:
         folders += killed_at_each(tmp_path, warm, point)
 
     assert len(folders) > len(POINTS)
@@ -50,7 +50,7 @@ def test_a_killed_recorder_leaves_nothing_that_is_lost_but_what_was_on_its_way(
 def killed_at_each(tmp_path: Path, warm: Warm, point: Point) -> Iterator[Path]:
     """Kill recordings at the first, second, third of these calls until one comes through; yield the folders."""
     for n in count(1):
-        folder = tmp_path / f"{point.since.name}-{point.call}-{point.path}-{n}"
+        folder = tmp_path / f"{point.name}-{n}"
         outcome = rehearse(warm, folder, point, f"signal=KILL:when={n}")
         if outcome.code == 0:
             settle(folder, SENT).assert_complete()
@@ -59,6 +59,28 @@ def killed_at_each(tmp_path: Path, warm: Warm, point: Point) -> Iterator[Path]:
         assert outcome.code == KILLED, f"{point} {n}: {outcome.code}\n{outcome.log}"
         recover(warm, folder, by_hand=n % 2 == 0)
         yield folder
+
+
+def test_a_recorder_that_is_told_to_stop_at_any_call_publishes_all_it_received(
+    tmp_path: Path, warm: Warm
+) -> None:
+    folders = list[Path]()
+    for point in POINTS:
+        for n in count(1):
+            folder = tmp_path / f"{point.name}-{n}"
+            outcome = rehearse(warm, folder, point, f"signal=TERM:when={n}")
+            assert outcome.code == 0 or (outcome.code == NOT_BEGUN and not outcome.log), (
+                f"{point} {n}\n{outcome.log}"
+            )
+            folders.append(folder)
+            account = settle(folder, SENT)
+            account.assert_honest(in_flight=SENT)
+            account.assert_lost_in_one_piece(SENT)
+            assert list_staged(folder) == []
+            if not outcome.early:
+                break
+
+    assert_spt3g_reads(folders)
 
 
 def recover(warm: Warm, folder: Path, *, by_hand: bool) -> None:
@@ -108,7 +130,7 @@ def test_a_recovery_that_is_killed_at_any_call_is_taken_up_again(tmp_path: Path,
     before, folders = contents(left), list[Path]()
     for point in RECOVERY:
         for n in count(1):
-            folder = tmp_path / f"{point.call}-{point.path}-{n}"
+            folder = tmp_path / f"{point.name}-{n}"
             subprocess.run(["cp", "-a", str(left), str(folder)], check=True)  # with hard links as they are
             code = recover_with(warm, folder, point, n)
             if code == KILLED:

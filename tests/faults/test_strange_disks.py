@@ -11,7 +11,7 @@ import pytest
 from tests.faults.account import assert_spt3g_reads, assert_untouched, contents, settle
 from tests.faults.disk import StrangeDisk, needs_mounts, strange_disk
 from tests.faults.points import RUNS
-from tests.faults.rehearsal import SENT, await_last, play, record, session, until
+from tests.faults.rehearsal import SENT, await_last, is_staged, play, record, session, until
 from tests.faults.warm import Warm
 from tests.recorder.raw_server import RawServer
 from tests.recorder.recorder import Recorder, staged
@@ -146,6 +146,60 @@ def test_a_disk_that_fails_for_a_while_loses_nothing(
     account.assert_complete()
     assert account.facts(TroubleOver)
     assert staged(folder) == []
+
+
+def test_a_disk_that_forgets_what_it_failed_to_sync_is_found_out(
+    tmp_path: Path, disk: StrangeDisk, warm: Warm
+) -> None:
+    """The kernel tells of it once; a second fsync succeeds, and the bytes are gone."""
+    folder, frames = folder_on(disk), session(1_700_000_000, scans=6, payload=1000)
+    with RawServer() as server, record(warm, folder, server.port, log=tmp_path / "log") as recorder:
+        recorder.go()
+        server.play(b"".join(frame.data or b"" for frame in frames[:4]))
+        assert until(lambda: is_staged(folder, frames[3]), 10)
+        time.sleep(0.2)  # these are synced
+        disk.be(failing={"fsync": "EIO"})
+        server.play(b"".join(frame.data or b"" for frame in frames[4:6]))
+        assert until(lambda: "the disk fails" in recorder.logged(), 10), recorder.logged()
+        disk.forget()
+        disk.be()
+        server.play(b"".join(frame.data or b"" for frame in frames[6:]))
+        assert until(lambda: is_staged(folder, frames[-1]), 10), recorder.logged()
+        assert recorder.stop() == 0
+
+    assert warm.run(tmp_path / "recovered", "recover", folder) == 0
+    account = settle(folder, frames)
+    account.assert_honest()
+    assert account.noted | account.missing == {4, 5}
+    assert_spt3g_reads([folder])
+
+
+def test_a_disk_that_fails_for_too_long_costs_exactly_the_frames_that_the_ledger_names(
+    tmp_path: Path, disk: StrangeDisk, warm: Warm
+) -> None:
+    folder, frames = folder_on(disk), session(1_700_000_000, scans=300, payload=100_000)
+    options = {"max-stall": 1, "buffer-bytes": 4 << 20}
+    with (
+        RawServer() as server,
+        record(warm, folder, server.port, log=tmp_path / "log", **options) as recorder,
+    ):
+        recorder.go()
+        server.play(b"".join(frame.data or b"" for frame in frames[:20]))
+        assert until(lambda: is_staged(folder, frames[19]), 10)
+        disk.be(failing={"write": "ENOSPC", "create": "ENOSPC"})
+        for frame in frames[20:]:
+            server.play(frame.data or b"", pause=0.01)
+        assert until(lambda: server.waiting < 100, 20)
+        disk.be()
+        server.wait_played(20)
+        assert until(lambda: is_staged(folder, frames[-1]), 20), recorder.logged()
+        assert recorder.stop() == 0
+
+    account = settle(folder, frames)
+    account.assert_honest()
+    assert account.missing == set(), "lost, and not named one by one"
+    assert 0 < len(account.noted) < 250
+    assert_spt3g_reads([folder])
 
 
 @pytest.mark.timeout(3600 if RUNS else 120)

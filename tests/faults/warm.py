@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -125,16 +125,12 @@ def strace(command: Command, trace: Path, *words: str) -> Generator[None]:
             tracer.wait(10)
 
 
-def calls(trace: Path) -> Sequence[str]:
-    """Return the lines of a trace that are calls."""
-    lines = trace.read_text().splitlines() if trace.exists() else []
-    return [line for line in lines if "(" in line and " resumed>" not in line]
-
-
 def _await_tracer(command: Command, tracer: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + 10
     while not _is_traced(command.pid):
-        assert tracer.poll() is None, f"strace ended with {tracer.returncode}"
+        if tracer.poll() is not None:
+            assert not command.running(), f"strace ended with {tracer.returncode}"
+            return
         assert time.monotonic() < deadline, "strace does not attach"
         time.sleep(0.002)
 

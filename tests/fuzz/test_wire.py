@@ -167,9 +167,8 @@ def test_the_bytes_of_a_librarys_frame_are_those_that_its_writer_writes(tmp_path
     assert (tmp_path / "file.g3").read_bytes() == frame.__getstate__()[1]
 
 
-def test_the_library_is_asked_in_earnest(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_library_is_asked_in_earnest() -> None:
     good = library_frame("Scan", {"a": 1})
 
     assert spt3g_loads(good)
     assert not spt3g_loads(good[:-1] + bytes([good[-1] ^ 1]))
-    assert "CRC" in capfd.readouterr().err

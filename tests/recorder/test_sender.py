@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -197,6 +198,26 @@ def test_a_restarted_sender_has_forgotten_what_it_would_replay() -> None:
             scan = sender.send_scan()
             sender.exit()
             assert len(received(successor)) == scan.size
+
+
+def test_a_relay_ends_while_clients_keep_coming() -> None:
+    over = Event()
+
+    def come_and_go(port: int) -> None:
+        while not over.is_set():
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+                received(client)
+
+    for _ in range(3):
+        over.clear()
+        with Sender(relay=True) as sender, ThreadPoolExecutor(1) as pool:
+            pool.submit(come_and_go, sender.port)
+            for fault in ("torn@0", "", "torn@0:9"):
+                sender.send_scan(fault=fault)
+            sender.happen("down@0:0.05")
+            sender.send_scans(5, interval=0.02)
+            sender.exit()
+            over.set()
 
 
 def connect_again(port: int) -> None:

@@ -67,6 +67,8 @@ class Front:
     def close(self, seconds: float = 0.0) -> bool:
         """End; return whether what was sent has left this process, for which a relay has `seconds`."""
         begun = time.monotonic()
+        if self._relay is not None:
+            self._relay.refuse()
         self._outlet.close()
         return self._relay is None or self._relay.close(seconds - (time.monotonic() - begun))
 

@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from math import inf
 from typing import Final
 
 from timestream_aggregator.simulate.faults import Fault, FaultKind, Garbage
@@ -55,6 +56,7 @@ class Relay:
         self.behind = behind
         self._marks: dict[Position, list[Fault]] = defaultdict(list)
         self._frozen_until = self._down_until = 0.0
+        self._refuse = threading.Event()  # wanted; cleared when it is so
         self._stop = threading.Event()
         self._lines: set[_Line] = set()
         self._lock = threading.Lock()
@@ -75,39 +77,29 @@ class Relay:
 
     def down(self, seconds: float) -> None:
         """End all connections and refuse new ones for so long."""
-        self._down_until = time.monotonic() + seconds
-        while self._listener.fileno() >= 0 and time.monotonic() < self._down_until:
-            self._stop.wait(_POLL / 4)  # the thread that listens closes it
-        for line in self._all_lines():
-            line.hang_up()
+        self._refuse_until(time.monotonic() + seconds)
+        self._hang_up()
+
+    def refuse(self) -> None:
+        """Take no more clients, for good."""
+        self._refuse_until(inf)
 
     def close(self, seconds: float) -> bool:
         """End; return whether the lines, once the sender has closed them, were done within `seconds`."""
         deadline = time.monotonic() + seconds
+        self.refuse()
         for line in self._all_lines():
             line.thread.join(max(0.0, deadline - time.monotonic()))
-        done = not any(line.thread.is_alive() for line in self._all_lines())
+        done = not self._all_lines()
         self._stop.set()
+        self._hang_up()
         self._thread.join()
-        self._listener.close()
-        for line in self._all_lines():
-            line.hang_up()
-            line.thread.join()
         return done
-
-    @property
-    def over(self) -> bool:
-        """Whether the relay is to end."""
-        return self._stop.is_set()
 
     @property
     def frozen(self) -> bool:
         """Whether nothing is to be done for the moment."""
         return time.monotonic() < self._frozen_until
-
-    def wait(self, seconds: float) -> None:
-        """Wait, but not beyond the relay's end."""
-        self._stop.wait(seconds)
 
     def forget(self, line: "_Line") -> None:
         """A line has ended."""
@@ -118,6 +110,19 @@ class Relay:
         with self._lock:
             return list(self._lines)
 
+    def _hang_up(self) -> None:
+        """End all connections, and wait until they have."""
+        for line in self._all_lines():
+            line.hang_up()
+            line.thread.join()
+
+    def _refuse_until(self, moment: float) -> None:
+        """Have the thread that listens close the listening socket; return when no more clients come."""
+        self._down_until = moment
+        self._refuse.set()
+        while self._refuse.is_set() and self._thread.is_alive():
+            time.sleep(_POLL / 4)
+
     def _listen(self, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
         listener = socket.create_server((self._address, port), family=family, backlog=_BACKLOG)
@@ -127,10 +132,10 @@ class Relay:
     def _serve(self) -> None:
         """Take clients until the end."""
         while not self._stop.is_set():
-            down = time.monotonic() < self._down_until
-            if down:
+            if self._refuse.is_set():
                 self._listener.close()
-            if down or self.frozen:
+                self._refuse.clear()
+            if self.frozen or time.monotonic() < self._down_until:
                 self._stop.wait(_POLL)
                 continue
             with suppress(TimeoutError):
@@ -148,8 +153,8 @@ class Relay:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         line = _Line(self, client, sender)
         with self._lock:
+            line.thread.start()
             self._lines.add(line)
-        line.thread.start()
 
 
 class _Line:
@@ -160,17 +165,19 @@ class _Line:
         self._client = client
         self._sender = sender
         self._parser = Parser(_LARGEST_FRAME)
+        self._over = threading.Event()
         self.thread = threading.Thread(target=self._run, name="relay line")
 
     def hang_up(self) -> None:
         """End both connections. Safe at any time."""
+        self._over.set()
         for end in (self._client, self._sender):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
     def _run(self) -> None:
         with self._client, self._sender, suppress(_OverError, OSError):
-            while not self._relay.over:
+            while not self._over.is_set():
                 self._pass_on()
         self._relay.forget(self)
 
@@ -191,8 +198,8 @@ class _Line:
                 self._deliver(frame)
 
     def _thaw(self) -> None:
-        while self._relay.frozen and not self._relay.over:
-            self._relay.wait(_POLL)
+        while self._relay.frozen and not self._over.wait(_POLL):
+            pass
 
     def _deliver(self, frame: Frame | Damaged) -> None:
         """Send one frame, with what is to happen to it."""
@@ -217,10 +224,9 @@ class _Line:
     def trickle(self, fault: Fault, data: bytes) -> bytes:
         """Send single bytes for a while; return the rest."""
         deadline, sent = time.monotonic() + fault.amount, 0
-        while time.monotonic() < deadline and sent < len(data) - 1 and not self._relay.over:
+        while time.monotonic() < deadline and sent < len(data) - 1 and not self._over.wait(_BYTE_EVERY):
             self._client.sendall(data[sent : sent + 1])
             sent += 1
-            self._relay.wait(_BYTE_EVERY)
         return data[sent:]
 
 

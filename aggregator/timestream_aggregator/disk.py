@@ -5,6 +5,7 @@ test can make the first, the second, the third of them fail.
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 from collections.abc import Sequence
@@ -97,8 +98,15 @@ class Disk:
         os.ftruncate(fd, size)
 
     def close(self, fd: int) -> None:
-        """Close the descriptor, and with it the lock."""
-        os.close(fd)
+        """Close the descriptor, and with it the lock.
+
+        What a file system tells only now, as NFS may, is of no interest: what matters was synced before.
+        """
+        try:
+            os.close(fd)
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                raise
 
     def link(self, old: Path, new: Path) -> None:
         """Give `old` the further name `new`; FileExistsError if that is taken."""

@@ -16,6 +16,7 @@ from timestream_api.ledger import (
     Quarantined,
     Recovered,
     Removed,
+    Renumbered,
     Verified,
     decode,
 )
@@ -25,7 +26,7 @@ MOST_PIECES: Final = 1000
 _WANTED: Final = tuple(
     f'"{word}"'.encode()
     for word in (
-        *("published", "recovered", "verified", "removed", "loss", "duplicate", "quarantined"),
+        *("published", "recovered", "verified", "removed", "loss", "duplicate", "quarantined", "renumbered"),
         "dropped",  # a key of any kind of line
     )
 )
@@ -90,6 +91,7 @@ class Journal:
     removed: set[str] = field(default_factory=set[str])
     losses: list[Missing] = field(default_factory=list[Missing])
     duplicates: list[Missing] = field(default_factory=list[Missing])
+    renumbered: set[tuple[int | None, int, int]] = field(default_factory=set[tuple[int | None, int, int]])
     pieces: list[Piece] = field(default_factory=list[Piece])
     quarantined: int = 0  # pieces
     quarantined_bytes: int = 0
@@ -110,8 +112,10 @@ class Journal:
                 if not text.endswith(b"\n"):
                     return  # it is being written
                 self._read += len(text)
-                if any(word in text for word in _WANTED):
-                    self._take(decode(text.decode(errors="replace")))
+                line = decode(text.decode(errors="replace")) if any(w in text for w in _WANTED) else None
+                if line is not None:
+                    self.dropped += line.dropped
+                    self._take(line)
 
     def known(
         self, session: int | None, first: int, last: int
@@ -125,11 +129,8 @@ class Journal:
         told = ((loss.first, loss.last) for loss in tell if loss.first is not None and loss.last is not None)
         return tell, without(first, last, told)
 
-    def _take(self, line: Line | None) -> None:
+    def _take(self, line: Line) -> None:
         """Add what a line tells."""
-        if line is None:
-            return
-        self.dropped += line.dropped
         fact = line.fact
         match fact:
             case Published() | Recovered():
@@ -141,6 +142,8 @@ class Journal:
                 self._take_piece(line, fact.quarantined, "recovery found it damaged", fact.kept, fact.path)
             case Loss():
                 self._take_loss(line, fact)
+            case Renumbered():
+                self.renumbered.add((fact.session_id, fact.last, fact.first))
             case Duplicate():
                 self._take_duplicate(line, fact)
             case Quarantined():
@@ -187,7 +190,7 @@ class Journal:
             fact.session_id,
             fact.first,
             fact.last,
-            fact.cause,
+            ": ".join(word for word in (fact.cause, fact.why) if word) or None,
             fact.path,
         )
         self.losses.append(loss)

@@ -5,6 +5,7 @@ option; 69 the port for probes and metrics is taken; 70 a fault of this program;
 used; 74 the disk did not take everything before the end.
 """
 
+import _thread
 import argparse
 import logging
 import os
@@ -83,10 +84,14 @@ def _record(settings: RecorderSettings, log: logging.Logger) -> int:
 
 
 def _on_signal(stop: threading.Event) -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set, however often they come."""
+    """Return an event that the first SIGTERM or SIGINT sets; all that follow are ignored.
+
+    It is not set in the handler, which may have interrupted somebody who holds the event's own lock.
+    """
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
+        _hear_no_more_signals()
+        _thread.start_new_thread(stop.set, ())
 
     for number in SIGNALS:
         signal.signal(number, handle)

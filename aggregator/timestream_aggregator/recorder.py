@@ -180,6 +180,7 @@ class Recorder:
                 quarantined=seen.quarantined,
                 gaps=seen.notes.get(NoteKind.GAP, 0),
             ),
+            last_bad_file=self._readback.latest_bad,
             last_loss=self._losses.latest,
             storage=self._disk(output),
             buffer=self._buffer.state(),

@@ -15,13 +15,13 @@ KEY_PATTERN: Final = (
 )
 LABEL_PATTERN: Final = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"
 OWN_PREFIXES: Final = ("app.kubernetes.io/", "timestream.dev/")
-LEAST_MEMORY: Final = "384Mi"
+LEAST_MEMORY: Final = "512Mi"
 _REQUEST_TOO_LARGE: Final = (
     "a request must not be greater than its limit: lower the request or raise the limit"
 )
 _LIMIT_TOO_SMALL: Final = (
     f"limits.memory must be {LEAST_MEMORY} or more, since the recorder buffers up to 256Mi while a disk "
-    "stalls: raise it or leave it out"
+    "stalls, and another process reads files back: raise it or leave it out"
 )
 
 _named = matching(

@@ -168,6 +168,9 @@ class Report(Model):
     current_file: CurrentFile | None = Field(default=None, description="The file being written, if any")
     last_file: LastFile | None = Field(default=None, description="The file published last, if any")
     totals: Totals = Field(default=Totals(), description="Counts since the recorder started")
+    last_bad_file: Name | None = Field(
+        default=None, description="The file found last that does not hold what was received"
+    )
     last_loss: LastLoss | None = Field(default=None, description="The frames lost last, if any were")
     storage: Storage | None = Field(default=None, description="The disk under the data folder")
     buffer: Buffer = Field(default=Buffer(), description="The memory between the network and the disk")

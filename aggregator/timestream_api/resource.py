@@ -135,12 +135,10 @@ class Spec(Model):
     )
     max_stall: Annotated[float, duration("1s", "168h")] = Field(
         default=600,
-        description="Disk trouble after which frames are discarded and counted (no effect yet)",
+        description="Disk trouble after which frames are discarded and counted",
         json_schema_extra={"default": "10m"},
     )
-    verify: StrictBool = Field(
-        default=True, description="Read each published file back through spt3g (no effect yet)"
-    )
+    verify: StrictBool = Field(default=True, description="Read each published file back through spt3g")
     log_level: LogLevel = Field(
         default=LogLevel.INFO, description="Least severe messages that the recorder writes"
     )

@@ -45,14 +45,12 @@ class RecorderSettings(Model):
     max_stall: Seconds = Field(
         default=600,
         ge=1,
-        description="Disk trouble after which frames are discarded and counted (no effect yet)",
+        description="Disk trouble after which frames are discarded and counted",
     )
     sync_interval: Seconds = Field(
         default=5, gt=0, description="Longest time between two fdatasync of a growing file"
     )
-    verify: bool = Field(
-        default=True, description="Read each published file back through spt3g (no effect yet)"
-    )
+    verify: bool = Field(default=True, description="Read each published file back through spt3g")
     http_port: int = Field(
         default=8080, ge=0, le=65535, description="Port of probes, metrics and status; 0 turns them off"
     )

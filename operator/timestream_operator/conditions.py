@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from timestream_api.report import ConnectionState, Report
+from timestream_api.report import ConnectionState, LastLoss, LossCause, Report
 from timestream_api.resource import Condition, ConditionStatus, ConditionType, Phase, Spec
 from timestream_operator.objects import Manifest, dig, is_going
 from timestream_operator.problems import Problem, of_pod, running_since, sentences
@@ -118,20 +118,46 @@ def storage_of(facts: Facts) -> Finding:
 
 
 def intact_of(report: Report | None) -> Finding:
-    """Return whether the current acquisition has all frames that its sender counted, by the latest report.
+    """Return whether all files hold what was received, and the current acquisition all that its sender counted.
 
-    What earlier ones lost stays in the report's totals.
+    What earlier acquisitions lost stays in the report's totals.
     """
     if report is None:
         return Finding(UNKNOWN, "NoReport", "The recorder has not reported yet.")
-    last, lost = report.last_file, report.acquisition.lost if report.acquisition else 0
-    if last and last.verified is False:
-        return Finding(FALSE, "FileDamaged", f"{last.path} could not be read back as it was written.")
-    if lost:
-        return Finding(
-            FALSE, "FramesLost", f"The current acquisition lacks {lost} frames that its sender counted."
-        )
+    if report.totals.bad_files:
+        which = f"{report.totals.bad_files} of the files, the last one {report.last_bad_file},"
+        fix = "Keep it, check the disk, and run `timestream-aggregator verify`"
+        return Finding(FALSE, "FileDamaged", sentences(f"{which} cannot be read as it was received", fix))
+    acquisition, loss = report.acquisition, report.last_loss
+    is_recent = bool(loss and acquisition and loss.time >= acquisition.started)
+    if acquisition and (acquisition.lost or is_recent):
+        return Finding(FALSE, "FramesLost", sentences(_lost(acquisition.lost), _last_loss(loss)))
     return Finding(TRUE, "NothingLost", "The current acquisition lacks no frame.")
+
+
+def _lost(count: int) -> str:
+    if not count:
+        return "The disk did not keep frames of the current acquisition"
+    return f"The current acquisition lacks {count} frames that its sender counted"
+
+
+def _last_loss(loss: LastLoss | None) -> str:
+    if loss is None:
+        return ""
+    numbers = (
+        "" if loss.first is None else f", frame_num {loss.first} to {loss.last} of session {loss.session}"
+    )
+    return f"The last loss were {loss.count} frames{numbers}: {_CAUSES[loss.cause]}. The ledger has all"
+
+
+_CAUSES: Final[Mapping[LossCause, str]] = {
+    LossCause.LATE_JOIN: "sent before the recorder joined the session",
+    LossCause.RESTART: "sent while no recorder ran",
+    LossCause.RECONNECT: "sent while there was no connection",
+    LossCause.SENDER: "skipped or dropped by the sender, whose queue was full",
+    LossCause.DAMAGED: "they came with a bad crc and are in quarantine",
+    LossCause.DISK: "the disk did not take or keep them",
+}
 
 
 def phase_of(found: Findings, facts: Facts) -> tuple[Phase, str]:

@@ -56,7 +56,7 @@ BORDERLINE: Final[dict[str, list[Any]]] = {
     "image": ["a", "a/b:1@sha256:0", "/a", "a b", ""],
     "imagePullSecrets": [[], [{"name": "a"}], [{"name": "a"}, {"name": "a"}], [{}], [{"name": "A"}]],
     "resources": [
-        {}, {"limits": {"memory": "384Mi"}}, {"limits": {"memory": 402653183}},
+        {}, {"limits": {"memory": "512Mi"}}, {"limits": {"memory": 536870911}},
         *({"limits": {"cpu": value}} for value in CPUS),
         *({"requests": {"cpu": "1500m"}, "limits": {"cpu": limit}} for limit in (1, 2, "1.5", "1.4")),
     ],

@@ -65,7 +65,7 @@ REFUSED: Final[list[tuple[dict[str, Any], str]]] = [
     ({"storage": with_claim(accessModes=["ReadWriteOncePod", "ReadWriteMany"])}, "ReadWriteOncePod must be the only access mode: remove the others"),
     ({"resources": {"limits": {"cpu": "two"}}}, QUANTITY),
     ({"resources": {"limits": {"cpu": 1}, "requests": {"cpu": "1500m"}}}, "a request must not be greater than its limit: lower the request or raise the limit"),
-    ({"resources": {"limits": {"memory": "128Mi"}}}, "limits.memory must be 384Mi or more, since the recorder buffers up to 256Mi while a disk stalls: raise it or leave it out"),
+    ({"resources": {"limits": {"memory": "128Mi"}}}, "limits.memory must be 512Mi or more, since the recorder buffers up to 256Mi while a disk stalls, and another process reads files back: raise it or leave it out"),
     ({"labels": {"a b": "c"}}, KEYS),
     ({"labels": {"timestream.dev/aggregation": "c"}}, OURS),
     ({"annotations": {"app.kubernetes.io/name": "c"}}, OURS),

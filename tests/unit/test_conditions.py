@@ -94,19 +94,7 @@ CASES: Final[dict[str, tuple[dict[str, Any], Phase, str]]] = {
         "Recording",
     ),
     "file damaged": (
-        {
-            "report": report_of(
-                lastFile={
-                    "path": "a",
-                    "frames": 1,
-                    "bytes": 1,
-                    "crc32c": "00000000",
-                    "closed": NOW,
-                    "reason": "TimeLimit",
-                    "verified": False,
-                }
-            )
-        },
+        {"report": report_of(totals={"badFiles": 1}, lastBadFile="17955/a_000.g3")},
         Phase.DEGRADED,
         "FileDamaged",
     ),
@@ -145,6 +133,30 @@ def test_a_stale_report_says_nothing_about_the_disk_and_its_losses_stay_known() 
     found, *_ = look(report=old)
     assert found[ConditionType.STORAGE_READY].status is ConditionStatus.TRUE
     assert found[ConditionType.DATA_INTACT].status is ConditionStatus.FALSE
+
+
+def test_a_loss_is_told_with_its_numbers_and_its_cause() -> None:
+    loss = {"time": NOW, "count": 3, "cause": "Reconnect", "session": 7, "first": 4, "last": 6}
+    lossy = report_of(acquisition={"baseName": "17955/a", "started": NOW, "lost": 5}, lastLoss=loss)
+    found, *_ = look(report=lossy)
+
+    assert found[ConditionType.DATA_INTACT].reason == "FramesLost"
+    assert found[ConditionType.DATA_INTACT].message == (
+        "The current acquisition lacks 5 frames that its sender counted. The last loss were 3 frames, frame_num 4 to 6 "
+        "of session 7: sent while there was no connection. The ledger has all."
+    )
+
+
+def test_what_the_disk_did_not_keep_of_the_current_acquisition_is_a_loss_and_of_an_earlier_one_not() -> None:
+    loss = {"time": NOW, "count": 3, "cause": "Disk"}
+    now = {"baseName": "17955/a", "started": NOW - timedelta(seconds=5)}
+    later = {"baseName": "17955/b", "started": NOW + timedelta(seconds=5)}
+    reasons = [
+        look(report=report_of(acquisition=each, lastLoss=loss))[0][ConditionType.DATA_INTACT].reason
+        for each in (now, later)
+    ]
+
+    assert reasons == ["FramesLost", "NothingLost"]
 
 
 def test_what_is_steady_is_told_in_the_same_words() -> None:

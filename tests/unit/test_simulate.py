@@ -120,7 +120,7 @@ def test_observations_tell_their_place_and_wirings_whether_they_are_complete() -
 
 def test_every_frame_but_flow_control_is_counted_from_0_in_each_session() -> None:
     streamer = Streamer(SMALL)
-    frames = [cast("Any", streamer.frame(step.kind, 1_700_000_000)) for step in schedule(SMALL)]
+    frames = [cast("Any", streamer.frame(step.kind, 1_700_000_000)) for step in schedule(SMALL) if step.kind]
 
     numbers = [frame["frame_num"] for frame in frames if "frame_num" in frame]
 

@@ -65,7 +65,7 @@ class Checker:
         count = read(path, entry, self._largest_frame)
         if journal is not None:
             self._compare(count, entry, journal, name)
-        _tell_missing(count, journal)
+        _tell_numbers(count, journal)
         return count.report
 
     def folder(self, path: Path) -> Folder | None:
@@ -160,8 +160,8 @@ def _differences(count: Count, entry: FileEntry) -> Iterator[str]:
             yield f"{what} {found}, in the ledger {told}"
 
 
-def _tell_missing(count: Count, journal: Journal | None) -> None:
-    """Say which numbers are missing: as trouble, or, if the ledger tells of their loss, as a note."""
+def _tell_numbers(count: Count, journal: Journal | None) -> None:
+    """Say which numbers are missing or went back: as trouble, or, if the ledger tells of it, as a note."""
     report = count.report
     for session, first, last in count.gaps:
         tell, unknown = ([], [(first, last)]) if journal is None else journal.known(session, first, last)
@@ -169,6 +169,12 @@ def _tell_missing(count: Count, journal: Journal | None) -> None:
         if tell and unknown != [(first, last)]:
             report.known.append((first, last))
             report.notes.append(f"{_say_missing(first, last)}: {_say_known(tell)}")
+    for session, last, number in count.backs:
+        words = f"frame_num goes back from {last} to {number}"
+        if journal is not None and (session, last, number) in journal.renumbered:
+            report.notes.append(f"{words}: known, the streamer counted so")
+        else:
+            report.trouble.append(words)
 
 
 def _say_missing(first: int, last: int) -> str:

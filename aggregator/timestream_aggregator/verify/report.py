@@ -40,14 +40,16 @@ class FileReport:
 
 @dataclass(slots=True)
 class Count:
-    """Counts frames into a report. `gaps` are missing numbers with their session."""
+    """Counts frames into a report. `gaps` are missing numbers with their session, `backs` steps back."""
 
     report: FileReport
     repeated: int = 0  # frames at the beginning whose numbers the ledger leaves out
     gaps: list[tuple[int | None, int, int]] = field(default_factory=list[tuple[int | None, int, int]])
+    backs: list[tuple[int | None, int, int]] = field(default_factory=list[tuple[int | None, int, int]])
     first_own: int | None = None  # of the frames after those
     last_own: int | None = None
     _session: int | None = None
+    _highest: int | None = None  # since the count went back the last time
 
     def add(self, kind: str, session: int | None, number: int | None, time: str | None) -> None:
         """Count one frame."""
@@ -58,7 +60,7 @@ class Count:
             self._session = session
             if session not in report.sessions:
                 report.sessions.append(session)
-                report.last_frame_num = None
+                report.last_frame_num = self._highest = None
         if number is not None:
             self._add_number(kind, number)
         if time is not None:
@@ -70,16 +72,19 @@ class Count:
 
         Not before the first Scan: a file may begin with earlier metadata, repeated for its readers.
         """
-        report, last = self.report, self.report.last_frame_num
+        report, last = self.report, self._highest
         if last is not None and report.types.get("S", 0) > (kind == "S"):
             if number > last + 1:
                 report.missing.append((last + 1, number - 1))
                 self.gaps.append((self._session, last + 1, number - 1))
             elif number <= last and kind == "S":
-                report.trouble.append(f"frame_num goes back from {last} to {number}")
+                self.backs.append((self._session, last, number))
+        if last is None or number > last or kind == "S":
+            self._highest = number
+        highest = report.last_frame_num
+        report.last_frame_num = number if highest is None else max(highest, number)
         if report.first_frame_num is None:
             report.first_frame_num = number
-        report.last_frame_num = number if last is None else max(last, number)
         if report.frames > self.repeated:
             self.first_own = number if self.first_own is None else self.first_own
             self.last_own = number

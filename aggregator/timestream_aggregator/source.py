@@ -29,6 +29,7 @@ REPLACE_AT_MOST: Final = 300.0  # seconds after which a silent connection is rep
 HAND_OVER: Final = (
     1.0  # seconds that a silent connection gets to show that it lives, while its successor stands
 )
+_DRAINED: Final = 4  # segments: the kernel holds less
 
 
 class Source:
@@ -139,8 +140,17 @@ class Source:
                 successor = self._mind_silence(link)
                 if successor is not link:
                     return successor
+        self._drain(link)
         link.sock.close()
         return None
+
+    def _drain(self, link: Link) -> None:
+        """Take what has arrived by now: the sender has sent it, and will not send it again."""
+        for _ in range(_DRAINED):
+            item, _ = self._fill(link)
+            if item is None:
+                return
+            self._buffer.put(item)
 
     def _patience(self, link: Link) -> float:
         """Return for how many seconds there is nothing to do unless a byte comes."""

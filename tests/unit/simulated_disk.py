@@ -270,10 +270,6 @@ class SimulatedDisk(Disk):
         return isinstance(self.names_seen.get(path), Folder)
 
     @call
-    def file_system(self, path: Path) -> int:
-        return 0
-
-    @call
     def size_at(self, path: Path) -> int:
         return 0 if isinstance(self.names_seen.get(path), Folder) else len(self._at(path).cached)
 

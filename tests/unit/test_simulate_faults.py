@@ -1,5 +1,6 @@
 import argparse
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +77,15 @@ def test_help_explains_every_fault() -> None:
     text = parser.format_help()
 
     assert all(f"\n  {kind} " in text and about.what in text for kind, about in ABOUT.items())
+
+
+def test_the_document_explains_every_fault() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "rehearsing.md").read_text()
+
+    assert all(
+        f"| `{kind}` | {about.argument}" in text and f"| {about.what} |" in text
+        for kind, about in ABOUT.items()
+    )
 
 
 def test_without_faults_the_schedule_is_as_planned() -> None:

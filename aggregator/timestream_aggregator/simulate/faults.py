@@ -66,9 +66,7 @@ ABOUT: Final[Mapping[FaultKind, About]] = {
     FaultKind.TORN: About("bytes", 0, "a Scan ends after so many bytes, and with it the connection; 0 is half", 0),
     FaultKind.CRC: About("frames", 1, "one bit of each Scan is changed on its way"),
     FaultKind.TRICKLE: About("seconds", 5, "a byte every millisecond; then the rest at once", 0),
-    FaultKind.GARBAGE: About(
-        "what", 0, f"no frame comes before a Scan, but one of {', '.join(Garbage)}: the first if none is named"
-    ),
+    FaultKind.GARBAGE: About("what", 0, f"bytes that are no frame come before a Scan: {', '.join(Garbage)}"),
 }  # fmt: skip
 SILENCES: Final = frozenset({FaultKind.PAUSE, FaultKind.GAP})
 BREAKS: Final = frozenset({FaultKind.SESSION, FaultKind.RESTART})

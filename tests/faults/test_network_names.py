@@ -56,6 +56,7 @@ def test_a_name_service_that_fails_holds_up_nothing_but_the_connection(
             prefix=[*here.prefix, *asking("127.0.0.1", tmp_path.parent)],
         ) as recorder,
     ):  # fmt: skip
+        recorder.wait_for(lambda _: recorder.probe("/readyz") == 200)
         deadline = time.monotonic() + 2
         while time.monotonic() < deadline:
             begin = time.monotonic()

@@ -11,6 +11,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +38,6 @@ STEPS: Final = int(os.environ.get("TIMESTREAM_MACHINE_STEPS", "30"))
 OWN: Final = ROOT / OWN_FOLDER
 LEDGER: Final = OWN / NAME
 LIMIT: Final = 1 << 20
-ERRORS: Final = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EINTR")
 
 
 def is_published(path: Path) -> bool:
@@ -67,8 +67,10 @@ def is_observation(data: bytes) -> bool:
 class GuardedDisk(SimulatedDisk):
     """Sees to it that what is published is whole and durable, never changes, and has a name of its own."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, clock: Clock) -> None:
         super().__init__(ROOT, chance)
+        self.clock = clock
+        self.dirty_since: dict[File, float] = {}
         self.named: dict[Path, File] = {}
         self.ledger_doubtful = False
 
@@ -87,10 +89,17 @@ class GuardedDisk(SimulatedDisk):
         super()._name(change)
 
     def _change(self, file: File, what: tuple[int, bytes] | int) -> None:
+        if not file.pending:
+            self.dirty_since[file] = self.clock.now
         before = bytes(file.cached)
         super()._change(file, what)
         names = [path for path, node in self.names_seen.items() if node is file and is_published(path)]
         assert not names or file.cached == before, f"{names} changed after it was published"
+
+    def is_staged(self, file: File) -> bool:
+        """Return whether the file is being written."""
+        names = [path for path, node in self.names_seen.items() if node is file]
+        return self.is_open(file) and any(path.parent == STAGING for path in names)
 
     def forget_names(self, known: set[Path]) -> None:
         """Let names be used again that no file has and that no ledger tells of."""
@@ -166,13 +175,36 @@ class Wire:
             yield self.frames.popleft()[1]
 
 
-KINDS: Final = st.sampled_from("SSSSOWTNPC")
+@dataclass(frozen=True)
+class Batch:
+    """Frames sent together: (type, size, numbers that get lost before it, whether it is the last one again)."""
+
+    plan: list[tuple[str, int, int, bool]]
+    hold: int  # bytes that do not arrive yet
+    cuts: list[int]
+    pause: float  # seconds, afterwards
+
+
 PLANS: Final = st.lists(
     st.tuples(
-        KINDS, st.sampled_from([0, 40, 300, 900]), st.sampled_from([0, 0, 0, 0, 1, 2]), st.integers(0, 9)
+        st.sampled_from("SSSSOWTNPC"),
+        st.sampled_from([0, 40, 300, 900]),
+        st.sampled_from([0, 0, 0, 0, 1, 2]),
+        st.integers(0, 9).map(lambda luck: luck == 9),
     ),
     min_size=1,
-    max_size=6,
+    max_size=5,
+)
+BATCHES: Final = st.lists(
+    st.builds(
+        Batch,
+        PLANS,
+        st.sampled_from([0, 0, 0, 1, 5, 60]),
+        st.lists(st.integers(1, 400), max_size=3),
+        st.sampled_from([0.0, 0.0, 1.0, 3.0, 5.1, 25.0]),
+    ),
+    min_size=1,
+    max_size=5,
 )
 CALLS: Final = st.sampled_from(
     [
@@ -184,6 +216,15 @@ CALLS: Final = st.sampled_from(
         frozenset({"open", "read", "size", "is_at", "links"}),
     ]
 )
+ERRORS: Final = st.sampled_from([errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EINTR])
+FAILURES: Final = st.builds(
+    Fault, st.integers(0, 8), st.sampled_from([1, 1, 2, 1000]), ERRORS, st.booleans(), only=CALLS
+)
+SHORT_WRITES: Final = st.builds(
+    Fault, st.integers(0, 6), st.integers(1, 4), st.just(0), only=st.just(frozenset({"write", "append"}))
+)
+KILLS: Final = st.builds(Fault, st.integers(0, 60), st.just(1), late=st.booleans(), kills=st.just(True))
+RUNNING: Final = precondition(lambda self: self.run is not None)
 
 
 class RecorderMachine(RuleBasedStateMachine):
@@ -200,7 +241,7 @@ class RecorderMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.stack.enter_context(self.clock.everywhere())
         self.clock.on_wait = self.waited
-        self.disk = GuardedDisk(chance)
+        self.disk = GuardedDisk(chance, self.clock)
         self.settings = RecorderSettings(
             data_dir=ROOT, time_per_file=20, frame_gap=5, layout=layout, stream_id="ufm", max_stall=5
         ).model_copy(update={"max_file_bytes": most})  # less than users may set
@@ -216,7 +257,6 @@ class RecorderMachine(RuleBasedStateMachine):
         self.fetched: Counter[bytes] = Counter()
         self.budget = 0  # frames that were noted as lost since the last look
         self.doubtful = 0  # frames in files that were left since a disk failed, and that it may have lost
-        self.dirty: dict[File, float] = {}
         self.owed: list[tuple[int, int, bytes]] = []  # numbers that never came: session, number, next frame
         self.known: set[bytes] = set()  # frames given to files, by any run
         self.discarded = self.left = 0  # frames, by this run, that were accounted for
@@ -244,52 +284,51 @@ class RecorderMachine(RuleBasedStateMachine):
         except UnusableFolderError:
             self.disk.restart(power_lost=False)
 
-    @precondition(lambda self: self.run is not None)
+    @rule(batches=BATCHES, power_lost=st.booleans(), recovers_first=st.booleans())
+    def record(self, *, batches: list[Batch], power_lost: bool, recovers_first: bool) -> None:
+        """Send frames for a while, after a start if the recorder is down."""
+        if self.run is None:
+            self.start(power_lost=power_lost, recovers_first=recovers_first)
+        for batch in batches:
+            if self.alive:
+                self.send(batch)
+            if self.alive and batch.pause:
+                self.wait(batch.pause)
+
     @rule(
-        plan=PLANS, hold=st.sampled_from([0, 0, 0, 1, 5, 60]), cuts=st.lists(st.integers(1, 400), max_size=4)
+        batches=BATCHES,
+        faults=st.lists(FAILURES | SHORT_WRITES, min_size=1, max_size=3),
+        patience=st.sampled_from([1, 3, 15, 60]),
+        power_lost=st.booleans(),
     )
-    def send(self, *, plan: list[tuple[str, int, int, int]], hold: int, cuts: list[int]) -> None:
+    def record_in_trouble(
+        self, *, batches: list[Batch], faults: list[Fault], patience: int, power_lost: bool
+    ) -> None:
+        """Send frames while calls fail, once or until the recorder has waited for a while."""
+        self.patience = patience
+        self.disk.faults += [replace(fault) for fault in faults]
+        self.record(batches=batches, power_lost=power_lost, recovers_first=True)
+
+    @rule(batches=BATCHES, kill=KILLS, power_lost=st.booleans(), recovers_first=st.booleans())
+    def record_until_killed(
+        self, *, batches: list[Batch], kill: Fault, power_lost: bool, recovers_first: bool
+    ) -> None:
+        """Send frames, kill the recorder at one of its calls, or at the end, and start it again."""
+        self.disk.faults.append(replace(kill))
+        self.record(batches=batches, power_lost=False, recovers_first=True)
+        if self.alive:
+            self.died()
+        self.start(power_lost=power_lost, recovers_first=recovers_first)
+
+    def send(self, batch: Batch) -> None:
         """Send frames; some numbers get lost, some frames come again."""
         wire = self.connect()
-        for kind, size, skip, luck in plan:
-            again = luck == 9 and self.latest
-            data = self.latest if again else self.make(kind, size, skip)
-            wire.push(data)
-            self.latest = data
-        self.deliver(hold, cuts)
+        for kind, size, skip, again in batch.plan:
+            self.latest = self.latest if again and self.latest else self.make(kind, size, skip)
+            wire.push(self.latest)
+        self.deliver(batch.hold, batch.cuts)
 
-    @precondition(lambda self: self.run is not None)
-    @rule(value=st.sampled_from([0, 0, 1, 2, 3, 99]))
-    def control(self, *, value: int) -> None:
-        """Send flow control."""
-        wire = self.connect()
-        for kind in "OW" if value == 3 else "N":
-            wire.push(self.sender.flow(value, kind))
-        self.previous = None
-        self.deliver(0, [])
-
-    @precondition(lambda self: self.run is not None)
-    @rule(junk=st.sampled_from([b"HTTP/1.1 400 Bad Request", bytes(40), b"\x01\0\0\0\0" + bytes(30)]))
-    def send_junk(self, *, junk: bytes) -> None:
-        """Send what is no frame: the connection is of no use after that."""
-        self.connect()
-        self.deliver(0, [])
-        if self.run is not None:
-            self.put(junk, [])
-            self.hang_up("refused")
-
-    @precondition(lambda self: self.run is not None)
-    @rule()
-    def send_damaged(self) -> None:
-        """Send a frame with a bad crc."""
-        self.connect()
-        self.deliver(0, [])
-        if self.run is not None:
-            self.put(frame("S", data=b"damaged")[:-1] + b"?", [])
-
-    @precondition(lambda self: self.run is not None)
-    @rule(seconds=st.sampled_from([0.5, 2.0, 5.5, 25.0]))
-    def wait(self, *, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
         """Let time pass."""
         assert self.run is not None
         calm = not self.disk.faults
@@ -299,34 +338,48 @@ class RecorderMachine(RuleBasedStateMachine):
         if calm and self.alive:
             self.work_is_synced()
 
-    @precondition(lambda self: self.run is not None)
+    @RUNNING
+    @rule(value=st.sampled_from([0, 0, 1, 2, 3, 99]))
+    def control(self, *, value: int) -> None:
+        """Send flow control."""
+        wire = self.connect()
+        for kind in "OW" if value == 3 else "N":
+            wire.push(self.sender.flow(value, kind))
+        self.previous = None
+        self.deliver(0, [])
+
+    @RUNNING
+    @rule(junk=st.sampled_from([b"HTTP/1.1 400 Bad Request", bytes(40), b"\x01\0\0\0\0" + bytes(30)]))
+    def send_junk(self, *, junk: bytes) -> None:
+        """Send what is no frame: the connection is of no use after that."""
+        self.connect()
+        self.deliver(0, [])
+        if self.run is not None:
+            self.put(junk, [])
+            self.hang_up("refused")
+
+    @RUNNING
+    @rule()
+    def send_damaged(self) -> None:
+        """Send a frame with a bad crc."""
+        self.connect()
+        self.deliver(0, [])
+        if self.run is not None:
+            self.put(frame("S", data=b"damaged")[:-1] + b"?", [])
+
+    @RUNNING
     @rule(why=st.sampled_from(["silent", "closed"]))
     def disconnect(self, *, why: str) -> None:
         """End the connection, or let it be silent for long."""
         self.hang_up(why)
 
-    @precondition(lambda self: self.run is not None)
+    @RUNNING
     @rule()
     def recover(self) -> None:
         """Let recovery look at what runs before left."""
         run = self.run
         assert run is not None
         self.live(run.recovery.run)
-
-    @rule(
-        number=st.sampled_from(ERRORS),
-        only=CALLS,
-        skip=st.integers(0, 12),
-        times=st.sampled_from([1, 1, 2, 1000]),
-        late=st.booleans(),
-        patience=st.sampled_from([1, 3, 15, 60]),
-    )
-    def break_disk(
-        self, *, number: str, only: frozenset[str], skip: int, times: int, late: bool, patience: int
-    ) -> None:
-        """Let calls fail, once or until the recorder has waited for a while."""
-        self.patience = patience
-        self.disk.faults.append(Fault(skip, times, getattr(errno, number), late, only=only))
 
     @rule()
     def heal_disk(self) -> None:
@@ -338,23 +391,13 @@ class RecorderMachine(RuleBasedStateMachine):
         """Let the buffer be full, or not."""
         self.pressed = pressed
 
-    @rule(skip=st.integers(0, 6), times=st.integers(1, 4))
-    def write_short(self, *, skip: int, times: int) -> None:
-        """Let writes take a part only."""
-        self.disk.faults.append(Fault(skip, times, 0, only=frozenset({"write", "append"})))
-
-    @rule(skip=st.integers(0, 30), late=st.booleans())
-    def kill_later(self, *, skip: int, late: bool) -> None:
-        """Let the process be killed at a call to come."""
-        self.disk.faults.append(Fault(skip, 1, kills=True, late=late))
-
-    @precondition(lambda self: self.run is not None)
+    @RUNNING
     @rule()
     def kill(self) -> None:
         """Kill the process while it does nothing."""
         self.died()
 
-    @precondition(lambda self: self.run is not None)
+    @RUNNING
     @rule()
     def stop(self) -> None:
         """Tell the recorder to stop."""
@@ -551,7 +594,6 @@ class RecorderMachine(RuleBasedStateMachine):
         self.published_files_are_readable()
         self.nothing_stands_twice()
         self.nothing_is_missing()
-        self.watch_dirt()
 
     def published_files_are_readable(self) -> None:
         for path, file in self.disk.files().items():
@@ -581,23 +623,17 @@ class RecorderMachine(RuleBasedStateMachine):
         if all(map(self.disk.is_open, staged)):
             self.doubtful = 0
 
-    def watch_dirt(self) -> None:
-        """Take note since when each file holds what is not on the disk."""
-        now = self.clock.now
-        staged = [file for path, file in self.disk.files().items() if path.parent == STAGING]
-        self.dirty = {file: self.dirty.get(file, now) for file in staged if not self.is_safe(file)}
-
     def is_safe(self, file: File) -> bool:
         """Return whether a loss of power leaves all of the file."""
         return not file.cached or (not file.pending and self.disk.has_lasting_name(file))
 
     def work_is_synced(self) -> None:
+        """Assert that what a file has had for as long as the sync interval is on the disk."""
+        since = self.clock.now - self.settings.sync_interval
         late = [
             file
-            for file, since in self.dirty.items()
-            if not self.is_safe(file)
-            and self.disk.is_open(file)
-            and self.clock.now - since > self.settings.sync_interval
+            for file in self.disk.files().values()
+            if self.disk.is_staged(file) and not self.is_safe(file) and self.disk.dirty_since[file] < since
         ]
         assert not late, "what was written is not on the disk after the sync interval"
 

@@ -115,7 +115,6 @@ def test_lines_of_the_ledger_that_are_cut_short_are_written_whole_once_that_work
         {"fsyncdir": "EIO"},
         {"link": "EIO"},
         {"unlink": "EIO"},
-        {"flush": "EIO"},
         {
             "write": "EROFS",
             "create": "EROFS",
@@ -145,6 +144,22 @@ def test_a_disk_that_fails_for_a_while_loses_nothing(
     account = settle(folder, SENT)
     account.assert_complete()
     assert account.facts(TroubleOver)
+    assert staged(folder) == []
+
+
+def test_a_disk_that_fails_at_each_close_loses_nothing_for_all_was_synced_before(
+    tmp_path: Path, disk: StrangeDisk, warm: Warm
+) -> None:
+    folder = folder_on(disk)
+    with RawServer() as server, record(warm, folder, server.port, log=tmp_path / "log") as recorder:
+        disk.be(failing={"flush": "EIO"})
+        recorder.go()
+        play(server)
+        assert await_last(recorder, folder, 20), recorder.logged()
+        assert recorder.stop() == 0
+        disk.be()
+
+    settle(folder, SENT).assert_complete()
     assert staged(folder) == []
 
 

@@ -179,6 +179,7 @@ class Output:
             self._publish(CloseReason.DISK)
         file = self._file or self._new_file()
         before, recorded = file.frames, self._tally.recorded
+        self._ledger.write()  # what is lost before these frames: once they are in a file, nobody finds it again
         try:
             file.append(self._gathered)
         except OSError:
@@ -215,6 +216,7 @@ class Output:
         if self._failed:
             self._publish(CloseReason.DISK)
         elif self._file is not None:
+            self._ledger.write(sync=True)
             try:
                 self._file.sync()
             except OSError:
@@ -236,6 +238,7 @@ class Output:
         self._tell.changed()
 
     def _publish_frames(self, file: StagedFile, reason: CloseReason) -> None:
+        self._ledger.write(sync=True)
         try:
             self._last = file.publish(lambda published: self._tell_published(file, published, reason))
         except ChangedOnDiskError as error:

@@ -27,6 +27,7 @@ from tests.faults.net_soak_faults import FAULTS, Rig, Stream, kill_recorder
 
 DISK_MEGABYTES: Final = 1024
 PAUSE: Final = (3.0, 9.0)  # seconds between two faults
+LAST_FAULT: Final = 5.0  # seconds until it is behind: what is lost at a stream's very end nobody can know
 EVERY: Final = 10.0  # seconds between two lines
 LONG_ENOUGH: Final = 120.0  # seconds of a recorder's life after which growth can be told
 MEMORY_SLACK: Final = 10_000_000
@@ -77,8 +78,10 @@ class Soak:
             self._look_for(self.rig.random.uniform(*PAUSE))
             self._harm(may_kill=time.monotonic() < self.begin + self.minutes * 30)
             self.rig.wait_until_caught_up()
+        self._look_for(LAST_FAULT)
+        self.rig.wait_until_caught_up()
         self.rig.stream.stop()
-        self._look_for(3)
+        self._look_for(LAST_FAULT)
 
     def _harm(self, *, may_kill: bool) -> None:
         fault = self.rig.random.choice([*FAULTS, kill_recorder] if may_kill else FAULTS)

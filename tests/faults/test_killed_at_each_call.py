@@ -83,6 +83,36 @@ def test_a_recorder_that_is_told_to_stop_at_any_call_publishes_all_it_received(
     assert_spt3g_reads(folders)
 
 
+def test_a_loss_is_in_the_ledger_before_the_frames_after_it_are_in_a_file(tmp_path: Path, warm: Warm) -> None:
+    frames, gone = session(1_700_000_000, scans=8, payload=1_000), set(range(4, 7))
+    sent = [frame for place, frame in enumerate(frames) if place not in gone]
+    for point in (Point(Since.RUNNING, "pwritev2"), Point(Since.RUNNING, "write", LEDGER)):
+        for n in count(1):
+            folder = tmp_path / f"{point.name}-{n}"
+            code = record_with_a_hole(warm, folder, sent, point, n)
+            assert warm.run(tmp_path / "recovered", "recover", folder) == 0
+            account = settle(folder, frames)
+            account.assert_honest(in_flight=frames)
+            if any(place > max(gone) for places in account.files.values() for place in places):
+                assert account.noted == gone, f"{point} {n}"
+            if code == 0:
+                assert n > 3
+                break
+
+
+def record_with_a_hole(warm: Warm, folder: Path, frames: list[SentFrame], point: Point, n: int) -> int | None:
+    """Record `frames`, killed at the n-th call; return the exit code."""
+    folder.mkdir()
+    with RawServer() as server, record(warm, folder, server.port) as recorder:
+        recorder.go()
+        assert until(lambda: "connected" in recorder.logged(), 5)
+        with injected(recorder, point, folder, f"signal=KILL:when={n}"):
+            for frame in frames:
+                server.play(frame.data or b"", pause=0.01)
+            until(lambda: not recorder.running() or is_staged(folder, frames[-1]), 5)
+            return recorder.stop()
+
+
 def recover(warm: Warm, folder: Path, *, by_hand: bool) -> None:
     """Have what was left recovered, by the command or by the next recorder, and check what became of it."""
     before, there = contents(folder), on_disk(folder)

@@ -154,7 +154,7 @@ def test_a_disk_without_room_for_a_single_frame_leaves_no_file_of_nothing_but_th
 
 
 def test_a_failed_sync_ends_the_file_and_the_next_frames_get_another(tmp_path: Path) -> None:
-    output = output_on(tmp_path, SmallDisk(room=10_000, bad_syncs=1))
+    output = output_on(tmp_path, SmallDisk(room=10_000, bad_syncs=2))  # the ledger's and the file's
     output.open(WANTED, Acquired(utc()))
     output.write(Frame(HEAD), observation=True)
     output.write(Frame(b"one;"))

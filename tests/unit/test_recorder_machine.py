@@ -67,8 +67,10 @@ def is_observation(data: bytes) -> bool:
 class GuardedDisk(SimulatedDisk):
     """Sees to it that what is published is whole and durable, never changes, and has a name of its own."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, clock: Clock) -> None:
         super().__init__(ROOT, chance)
+        self.clock = clock
+        self.dirty_since: dict[File, float] = {}
         self.named: dict[Path, File] = {}
         self.ledger_doubtful = False
 
@@ -87,10 +89,17 @@ class GuardedDisk(SimulatedDisk):
         super()._name(change)
 
     def _change(self, file: File, what: tuple[int, bytes] | int) -> None:
+        if not file.pending:
+            self.dirty_since[file] = self.clock.now
         before = bytes(file.cached)
         super()._change(file, what)
         names = [path for path, node in self.names_seen.items() if node is file and is_published(path)]
         assert not names or file.cached == before, f"{names} changed after it was published"
+
+    def is_staged(self, file: File) -> bool:
+        """Return whether the file is being written."""
+        names = [path for path, node in self.names_seen.items() if node is file]
+        return self.is_open(file) and any(path.parent == STAGING for path in names)
 
     def forget_names(self, known: set[Path]) -> None:
         """Let names be used again that no file has and that no ledger tells of."""
@@ -232,7 +241,7 @@ class RecorderMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.stack.enter_context(self.clock.everywhere())
         self.clock.on_wait = self.waited
-        self.disk = GuardedDisk(chance)
+        self.disk = GuardedDisk(chance, self.clock)
         self.settings = RecorderSettings(
             data_dir=ROOT, time_per_file=20, frame_gap=5, layout=layout, stream_id="ufm", max_stall=5
         ).model_copy(update={"max_file_bytes": most})  # less than users may set
@@ -248,7 +257,6 @@ class RecorderMachine(RuleBasedStateMachine):
         self.fetched: Counter[bytes] = Counter()
         self.budget = 0  # frames that were noted as lost since the last look
         self.doubtful = 0  # frames in files that were left since a disk failed, and that it may have lost
-        self.dirty: dict[File, float] = {}
         self.owed: list[tuple[int, int, bytes]] = []  # numbers that never came: session, number, next frame
         self.known: set[bytes] = set()  # frames given to files, by any run
         self.discarded = self.left = 0  # frames, by this run, that were accounted for
@@ -586,7 +594,6 @@ class RecorderMachine(RuleBasedStateMachine):
         self.published_files_are_readable()
         self.nothing_stands_twice()
         self.nothing_is_missing()
-        self.watch_dirt()
 
     def published_files_are_readable(self) -> None:
         for path, file in self.disk.files().items():
@@ -616,23 +623,17 @@ class RecorderMachine(RuleBasedStateMachine):
         if all(map(self.disk.is_open, staged)):
             self.doubtful = 0
 
-    def watch_dirt(self) -> None:
-        """Take note since when each file holds what is not on the disk."""
-        now = self.clock.now
-        staged = [file for path, file in self.disk.files().items() if path.parent == STAGING]
-        self.dirty = {file: self.dirty.get(file, now) for file in staged if not self.is_safe(file)}
-
     def is_safe(self, file: File) -> bool:
         """Return whether a loss of power leaves all of the file."""
         return not file.cached or (not file.pending and self.disk.has_lasting_name(file))
 
     def work_is_synced(self) -> None:
+        """Assert that what a file has had for as long as the sync interval is on the disk."""
+        since = self.clock.now - self.settings.sync_interval
         late = [
             file
-            for file, since in self.dirty.items()
-            if not self.is_safe(file)
-            and self.disk.is_open(file)
-            and self.clock.now - since > self.settings.sync_interval
+            for file in self.disk.files().values()
+            if self.disk.is_staged(file) and not self.is_safe(file) and self.disk.dirty_since[file] < since
         ]
         assert not late, "what was written is not on the disk after the sync interval"
 

@@ -14,6 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import pytest
+
+NEEDS_ROOT: Final = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="networks and small disks of the tests need root on Linux"),
+]
 NAMED: Final = Path("/run/netns")
 _CLONE_NEWNET: Final = 0x40000000
 _HERE: Final = Path("/proc/thread-self/ns/net")

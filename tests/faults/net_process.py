@@ -1,5 +1,7 @@
 """What a process holds, by the kernel's account: memory, descriptors, threads, children."""
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -28,5 +30,21 @@ class Holdings:
             children=sum(len(path.read_text().split()) for path in folder.glob("task/*/children")),
         )
 
-    def __str__(self) -> str:
-        return f"{self.memory / 1e6:5.1f} MB, {self.descriptors} descriptors, {self.threads} threads"
+    @classmethod
+    def least(cls, seen: Sequence[Self]) -> Self:
+        """Return the least of each: what comes and goes is no growth."""
+        return cls(
+            memory=min(held.memory for held in seen),
+            descriptors=min(held.descriptors for held in seen),
+            threads=min(held.threads for held in seen),
+            children=min(held.children for held in seen),
+        )
+
+    @classmethod
+    def settled(cls, pid: int) -> Self:
+        """Return the least that process `pid` holds in half a second."""
+        seen = list[Self]()
+        for _ in range(10):
+            seen.append(cls.of(pid))
+            time.sleep(0.05)
+        return cls.least(seen)

@@ -46,8 +46,10 @@ class Life:
         length = self.seen[-1][0] - self.begin if self.seen else 0.0
         if length < LONG_ENOUGH:
             return None
-        early = self._least(self.begin + length / 4, self.begin + length / 2)
-        late = self._least(self.begin + length * 3 / 4, self.begin + length)
+        early = Holdings.least(
+            [held for when, held in self.seen if length / 4 <= when - self.begin <= length / 2]
+        )
+        late = Holdings.least([held for when, held in self.seen if length * 3 / 4 <= when - self.begin])
         pairs = {
             "memory": (early.memory, late.memory, MEMORY_SLACK),
             "descriptors": (early.descriptors, late.descriptors, SLACK),
@@ -55,16 +57,6 @@ class Life:
             "children": (early.children, late.children, SLACK),
         }
         return [f"{name} grew from {a} to {b}" for name, (a, b, slack) in pairs.items() if b > a + slack]
-
-    def _least(self, begin: float, end: float) -> Holdings:
-        """Return the least of each between two moments: what comes and goes is no growth."""
-        seen = [holdings for when, holdings in self.seen if begin <= when <= end]
-        return Holdings(
-            memory=min(s.memory for s in seen),
-            descriptors=min(s.descriptors for s in seen),
-            threads=min(s.threads for s in seen),
-            children=min(s.children for s in seen),
-        )
 
 
 @dataclass(slots=True)

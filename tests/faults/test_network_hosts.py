@@ -3,17 +3,15 @@
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.faults.account import settle
-from tests.faults.net_lab import Host, two_hosts
+from tests.faults.net_lab import NEEDS_ROOT, Host, two_hosts
 from tests.faults.net_names import NameService, asking
 from tests.recorder.recorder import Recorder
 from tests.recorder.sender import Sender, SentFrame
 from timestream_api.ledger import Disconnected, Loss
 from timestream_api.report import ConnectionState, Report
 
-pytestmark = [pytest.mark.root]
+pytestmark = NEEDS_ROOT
 HERE, THERE, ELSEWHERE = "10.99.7.1", "10.99.7.2", "10.99.7.3"
 READ_TIMEOUT = 2
 SOON = READ_TIMEOUT + 5.0  # "readTimeout plus a few seconds"

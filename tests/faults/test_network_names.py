@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults.account import settle
-from tests.faults.net_lab import two_hosts
+from tests.faults.net_lab import NEEDS_ROOT, two_hosts
 from tests.faults.net_names import NXDOMAIN, REFUSED, SERVFAIL, NameService, asking
 from tests.recorder.recorder import Recorder
 from tests.recorder.sender import Sender
 
-pytestmark = [pytest.mark.root]
+pytestmark = NEEDS_ROOT
 HERE, THERE = "10.99.8.1", "10.99.8.2"
 LONGEST_WAIT = 5.5  # seconds between two attempts, jitter included
 

@@ -11,12 +11,13 @@ import pytest
 
 from tests.faults.account import settle
 from tests.faults.net_api_server import Answer, ApiServer, environment, in_a_pod
+from tests.faults.net_lab import NEEDS_ROOT
 from tests.recorder.recorder import Recorder
 from tests.recorder.sender import Sender, SentFrame
 from tests.unit.authority import make_account
 from timestream_api.report import ConnectionState, Report
 
-pytestmark = [pytest.mark.root]
+pytestmark = NEEDS_ROOT
 SHORTEST = 0.95  # seconds between two requests
 
 

@@ -42,9 +42,9 @@ def test_a_sender_that_is_restarted_many_times_loses_nothing_and_nothing_piles_u
             recorder.recorded(sum(frame.recorded for frame in sent))
             recorder.wait_for(lambda report, files=number + 1: report.totals.files >= files)
             if number == SETTLED:
-                early = Holdings.of(recorder.process.pid)
+                early = Holdings.settled(recorder.process.pid)
         recorder.wait_for(lambda report: report.connection.state is ConnectionState.CONNECTING)
-        late = Holdings.of(recorder.process.pid)
+        late = Holdings.settled(recorder.process.pid)
         assert recorder.stop() == 0
 
     account = settle(tmp_path, sent)

@@ -4,14 +4,13 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-import pytest
-
 from tests.faults.account import assert_spt3g_reads, sent_bytes, settle
 from tests.faults.net_api_server import Answer, ApiServer, environment, in_a_pod
-from tests.faults.net_lab import enlarge, small_disk, two_hosts
+from tests.faults.net_lab import NEEDS_ROOT, enlarge, small_disk, two_hosts
 from tests.faults.net_names import NameService, asking
 from tests.recorder.frames import frame_bytes
 from tests.recorder.raw_server import RawServer
@@ -23,6 +22,13 @@ from timestream_api.ledger import Stopped
 NOT_WRITTEN = 74
 SOON = 4.0  # seconds for a stop that has nothing to wait for
 DISK_PATIENCE = 10.0
+
+
+def root_only(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that needs root."""
+    for mark in NEEDS_ROOT:
+        test = mark(test)
+    return test
 
 
 def stop(recorder: Recorder, timeout: float = SOON) -> int:
@@ -47,7 +53,7 @@ def test_while_nobody_answers_the_call(tmp_path: Path) -> None:
     assert published(tmp_path) == []
 
 
-@pytest.mark.root
+@root_only
 def test_while_the_name_service_does_not_answer(tmp_path: Path) -> None:
     with (
         two_hosts("10.99.9.1", "10.99.9.2") as (here, _),
@@ -117,7 +123,7 @@ def test_in_the_middle_of_a_frame(tmp_path: Path) -> None:
     assert quarantined(tmp_path) == []
 
 
-@pytest.mark.root
+@root_only
 def test_while_it_reports_to_an_api_server_that_does_not_answer(tmp_path: Path) -> None:
     account, data = tmp_path / "account", tmp_path / "data"
     account.mkdir()
@@ -138,7 +144,7 @@ def test_while_it_reports_to_an_api_server_that_does_not_answer(tmp_path: Path) 
     settle(data, sent).assert_complete()
 
 
-@pytest.mark.root
+@root_only
 def test_while_the_disk_is_full_and_while_the_buffer_is_too(tmp_path: Path) -> None:
     """Both at once, for the recorder gives a failing disk some time before it leaves without it."""
     sent, buffers = (

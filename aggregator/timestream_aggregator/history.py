@@ -34,6 +34,8 @@ class History:
     session_id: int | None = None
     highest: int | None = None
     """The highest frame_num of that session that is in a file."""
+    unended: dict[str, None] = field(default_factory=dict[str, None])
+    """Files of all streams that were opened; what became of them, no line tells."""
     unverified: dict[str, Written] = field(default_factory=dict[str, Written])
 
     def add(self, line: dict[str, Any], *, own: bool) -> None:
@@ -41,6 +43,9 @@ class History:
         kind, path = line["kind"], line["path"]
         if kind in _FILES:
             self.paths.append(str(path))
+            self.unended.pop(path, None)
+        if kind == "opened":
+            self.unended[path] = None
         if not own:
             return
         if kind == "verified":

@@ -58,16 +58,19 @@ class Recorder:
         self._writing = Pulse("writer")
         self._ledger = Ledger(settings.data_dir, settings.stream_id, log)
         self._losses = Losses(self._ledger, log)
+        self._earlier = self._history()
         self._readback = Readback(settings.data_dir, self._tell, log)
         self._recovery = Recovery(
             folder,
             self._tell,
             log,
+            unended=self._earlier.unended,
             losses=self._losses,
             published=self._read_back,
             max_frame_bytes=settings.max_frame_bytes,
         )
-        self._unverified = self._look_back(folder)
+        for path in self._earlier.paths:
+            folder.reserve(path)  # whoever had that name may have been fetched away
         self._output = self._make_output(folder)
         self._source = Source(settings, self._buffer, log, self._changed)
         self._writer = self._make_writer()
@@ -217,20 +220,10 @@ class Recorder:
         if self._settings.verify:
             self._readback.add(written)
 
-    def _look_back(self, folder: DataFolder) -> list[Written]:
-        """Return the files that were never read back; see to it that no name is given a second time.
-
-        A file that had the name may have been fetched away.
-        """
-        history = self._history()
-        for path in history.paths:
-            folder.reserve(path)
-        return list(history.unverified.values())
-
     def _resume(self) -> Resumed | None:
         """Return what an earlier run recorded last, once all that it left is recovered, or that takes too long."""
         self._recovery.caught_up.wait(RECOVERY_PATIENCE)
-        for written in self._unverified:
+        for written in self._earlier.unverified.values():
             self._read_back(written)
         history = self._history()
         if history.session_id is None or history.highest is None:

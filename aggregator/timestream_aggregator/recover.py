@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from timestream_aggregator import logs
 from timestream_aggregator.files import DataFolder, UnusableFolderError, wanted_path
+from timestream_aggregator.history import read
 from timestream_aggregator.ledger import Ledger
 from timestream_aggregator.recovery import Recovered, Recovery
 from timestream_api.ledger import Fact
@@ -57,7 +58,7 @@ def recover(root: Path) -> list[Recovered]:
         ledger.write(sync=True)
 
     try:
-        return Recovery(folder, tell, log).run()
+        return Recovery(folder, tell, log, unended=read(root, STREAM, folder.disk).unended).run()
     finally:
         ledger.close()
 

@@ -8,8 +8,8 @@ goes on where it was. A file that somebody is writing is locked, and left alone.
 import logging
 import os
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -54,11 +54,16 @@ class Recovery:
         tell: Callable[[ledger.Fact], None],
         log: logging.Logger,
         *,
+        unended: Iterable[str] = (),
         losses: Losses | None = None,
         published: Callable[[Written], None] = lambda _: None,
         max_frame_bytes: int = LARGEST_FRAME,
     ) -> None:
-        """Make one; `tell` has to write a fact down before it returns, or to see to it that it will be."""
+        """Make one; `tell` has to write a fact down before it returns, or to see to it that it will be.
+
+        `unended` are names that files were to get and of which no line of the ledger tells. Where there are no
+        hard links, a file may have got its name in the moment before a crash.
+        """
         self._folder = folder
         self._disk: Disk = folder.disk
         self._tell = tell
@@ -67,6 +72,7 @@ class Recovery:
         self._left = dict[str, ledger.Left | None].fromkeys(
             sorted(self._disk.names(folder.staging), reverse=True)
         )
+        self._unended = list(unended)
         for name in self._left:
             folder.reserve(wanted_path(name))
         self._losses = losses
@@ -119,6 +125,8 @@ class Recovery:
             InterruptedRecoveryError: it was told to stop.
         """
         outcomes: list[Recovered] = []
+        while self._unended:
+            self._tell_of(self._unended.pop())
         for name in list(self._left):
             outcome = self._recover(name)
             if outcome is not None:
@@ -127,6 +135,23 @@ class Recovery:
                 with self._changed:
                     del self._left[name]
         return outcomes
+
+    def _tell_of(self, name: str) -> None:
+        """Tell of a file that has its final name, if it is there: nobody has."""
+        wanted = parse(name)
+        try:
+            fd = self._disk.open(self._folder.root / name)
+        except OSError:  # it is not there, or not ours to look at
+            return
+        try:
+            found = scan(self._disk, fd, self._max_frame_bytes, self._pause)
+            if wanted is not None and found.frames and self._disk.links(fd) == 1:
+                self._folder.settle(wanted)
+                self._tell_recovered(wanted, Recovered(name), found)
+        except OSError as error:
+            self._log.error("a file cannot be looked at", extra={"path": name, "why": str(error)})
+        finally:
+            self._disk.close(fd)
 
     def _recover(self, name: str) -> Recovered | None:
         """Return what became of one file, None if it was nobody's or is somebody else's."""
@@ -229,34 +254,28 @@ class Recovery:
     def _finish(self, path: Path, final: FileId, outcome: Recovered, found: Scan) -> Recovered:
         """Tell of a file that has its final name, and take the other one away."""
         self._folder.settle(final)
-        told = {
-            "path": final.path,
-            "bytes": found.good,
-            "frames": found.frames,
-            "crc32c": f"{found.crc:08x}",
-            "session_id": found.session_id,
-            "first_frame_num": found.first_frame_num,
-            "last_frame_num": found.last_frame_num,
-            "cut": outcome.cut,
-            "quarantined": outcome.quarantined,
-            "kept": outcome.kept,
-        }
-        fact = ledger.fact_of(ledger.Recovered, told)
-        if fact is not None:
-            self._tell(fact)
-        self._published(Written(final.path, found.good, found.frames, found.crc))
+        self._tell_recovered(final, outcome, found)
         self._folder.forget(path)
-        self.count += 1
-        self._log.warning("file recovered", extra={k: v for k, v in told.items() if v is not None})
-        return Recovered(
-            path.name,
-            final.path,
-            found.frames,
-            found.good,
-            outcome.cut,
-            outcome.quarantined,
-            outcome.kept,
+        return replace(outcome, path=final.path, bytes=found.good)
+
+    def _tell_recovered(self, final: FileId, outcome: Recovered, found: Scan) -> None:
+        told = ledger.Recovered(
+            path=final.path,
+            bytes=found.good,
+            frames=found.frames,
+            crc32c=f"{found.crc:08x}",
+            session_id=found.session_id,
+            first_frame_num=found.first_frame_num,
+            last_frame_num=found.last_frame_num,
+            cut=outcome.cut,
+            quarantined=outcome.quarantined,
+            kept=outcome.kept,
         )
+        self._tell(told)
+        self._published(Written(final.path, found.good, found.frames, found.crc))
+        self.count += 1
+        extra = told.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
+        self._log.warning("file recovered", extra=extra)
 
     def _remove(self, path: Path, wanted: FileId, outcome: Recovered, found: Scan) -> Recovered:
         """Remove a file without a whole frame."""

@@ -70,6 +70,14 @@ def test_files_that_were_not_read_back_are_known_with_what_was_received(tmp_path
     ]  # fmt: skip
 
 
+def test_files_of_which_nobody_tells_what_became_of_them_are_known(tmp_path: Path) -> None:
+    opened = [ledger.Opened(path=name) for name in ("a.g3", "b.g3", "c.g3")]
+    tell(tmp_path, "crate1", *opened, published("b.g3"))
+    tell(tmp_path, "recover", recovered("c.g3"))
+
+    assert list(read(tmp_path, "crate1", Disk()).unended) == ["a.g3"]
+
+
 def test_lines_that_are_torn_or_no_objects_are_passed_over(tmp_path: Path) -> None:
     tell(tmp_path, "crate1", published("a.g3"))
     with (tmp_path / OWN_FOLDER / "ledger.jsonl").open("a") as file:

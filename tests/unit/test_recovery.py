@@ -138,6 +138,17 @@ def test_a_file_that_has_its_final_name_already_only_loses_the_other_one(place: 
     assert recovered(place).path == WANTED.path
 
 
+def test_a_file_that_got_its_name_in_the_moment_before_the_crash_gets_its_line(place: Place) -> None:
+    (place.root / "17000").mkdir()
+    (place.root / WANTED.path).write_bytes(WHOLE)
+    folder = DataFolder(place.root)
+
+    Recovery(folder, place.told.append, LOG, unended=[WANTED.path, WANTED.base.path(4)]).run()
+
+    assert (recovered(place).path, recovered(place).frames) == (WANTED.path, 5)
+    assert place.files() == {WANTED.path: WHOLE}
+
+
 def test_a_stranger_in_the_staging_folder_is_told_of_and_not_touched(place: Place) -> None:
     place.leave(WHOLE).rename(place.root / OWN_FOLDER / "staging" / "notes.txt")
 

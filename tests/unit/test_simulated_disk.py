@@ -35,6 +35,9 @@ WORK = st.one_of(
 )
 
 
+CLOSED = 10**6
+
+
 class Player:
     """Does the same work on any disk; descriptors are called by the order in which they were got."""
 
@@ -50,6 +53,8 @@ class Player:
             answer = getattr(self.disk, str(name))(*self.translated(str(name), args))
         except OSError as error:
             return errno.errorcode[error.errno or 0]
+        if name == "close":  # the real disk may give the number to another file
+            self.open[cast("int", args[0])] = CLOSED
         if name in {"create", "open", "open_end", "open_anew"}:
             self.open.append(answer)
             return "open"
@@ -66,7 +71,7 @@ class Player:
     def translated(self, name: str, args: list[object]) -> list[object]:
         first = args[0]
         if isinstance(first, int):
-            args = [self.open[first] if first < len(self.open) else 10**6, *args[1:]]
+            args = [self.open[first] if first < len(self.open) else CLOSED, *args[1:]]
         args = [self.root / arg if isinstance(arg, str) else arg for arg in args]
         return [args[0], [args[1]], args[2]] if name == "write" else args
 

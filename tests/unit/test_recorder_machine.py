@@ -33,7 +33,7 @@ from timestream_api.ledger import Line, Loss, Published, Recovered, decode
 from timestream_api.settings import RecorderSettings
 from timestream_api.values import Layout
 
-EXAMPLES: Final = int(os.environ.get("TIMESTREAM_MACHINE_EXAMPLES", "100"))
+EXAMPLES: Final = int(os.environ.get("TIMESTREAM_MACHINE_EXAMPLES", "150"))
 STEPS: Final = int(os.environ.get("TIMESTREAM_MACHINE_STEPS", "30"))
 OWN: Final = ROOT / OWN_FOLDER
 LEDGER: Final = OWN / NAME
@@ -479,7 +479,7 @@ class RecorderMachine(RuleBasedStateMachine):
         if self.wire is None:
             assert self.run is not None
             self.connection += 1
-            self.wire = Wire()
+            self.wire, self.previous = Wire(), None
             self.run.supply.items.append(Connected(self.connection, self.clock.moment()))
             for data in self.sender.last.values():
                 self.wire.push(data)

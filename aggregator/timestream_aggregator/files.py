@@ -220,9 +220,7 @@ class StagedFile:
         self._doubtful, doubtful = True, self._doubtful
         self._disk.sync_data(self._fd)
         self._doubtful = doubtful
-        if not self._named:
-            self._disk.sync_folder(self._folder.staging)
-            self._named = True
+        self._make_name_durable()
 
     def publish(self, settled: Callable[[FileId], None] = lambda _: None) -> FileId:
         """Make the file durable, then visible under its final name, and return that.
@@ -283,6 +281,13 @@ class StagedFile:
         self._doubtful = True
         self._disk.sync(self._fd)
         self._doubtful = False
+        self._make_name_durable()
+
+    def _make_name_durable(self) -> None:
+        """Bring the staged name to the disk: after a crash it is what tells recovery of the file."""
+        if not self._named:
+            self._disk.sync_folder(self._folder.staging)
+            self._named = True
 
     def _write_again(self) -> None:
         """Write the file over itself, if it still is what was received.

@@ -9,12 +9,13 @@ to do a part only, or to be the last one before the process is killed.
 import errno
 import os
 import random
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
+from tests.unit.disk_layers import File, Folder, Layers
 from timestream_aggregator.disk import Disk
 
 P = ParamSpec("P")
@@ -23,45 +24,6 @@ R = TypeVar("R")
 
 class KilledError(BaseException):
     """The process is dead: nothing may catch this."""
-
-
-@dataclass(eq=False)
-class File:
-    """An inode: what is seen of it, what is on the disk, and the changes that are not: (offset, bytes) or a size."""
-
-    cached: bytearray = field(default_factory=bytearray)
-    durable: bytearray = field(default_factory=bytearray)
-    pending: list[tuple[int, bytes] | int] = field(default_factory=list[tuple[int, bytes] | int])
-
-    def change(self, what: tuple[int, bytes] | int) -> None:
-        apply(self.cached, what)
-        self.pending.append(what)
-
-    def settle(self, survivors: Collection[int]) -> None:
-        """Bring those of the pending changes to the disk, the others never."""
-        for index, what in enumerate(self.pending):
-            if index in survivors:
-                apply(self.durable, what)
-        self.pending.clear()
-
-
-@dataclass(eq=False)
-class Folder:
-    """What a path of a folder stands for; names are kept in one place for all."""
-
-
-Node = File | Folder
-
-
-def apply(content: bytearray, what: tuple[int, bytes] | int) -> None:
-    """Write, or cut; what lies between the end and what is written is zeros."""
-    if isinstance(what, int):
-        del content[what:]
-        content.extend(bytes(what - len(content)))
-    else:
-        offset, data = what
-        content.extend(bytes(max(0, offset - len(content))))
-        content[offset : offset + len(data)] = data
 
 
 @dataclass(eq=False)
@@ -135,18 +97,15 @@ def call(
 LATE: Final = frozenset({"link", "rename", "unlink", "truncate", "sync_folder", "make_folder"})
 
 
-class SimulatedDisk(Disk):
+class SimulatedDisk(Layers, Disk):
     """A file system with one data folder, `root`; `chance` decides what a crash leaves."""
 
     def __init__(self, root: Path, chance: random.Random) -> None:
-        self.chance = chance
+        super().__init__(root, chance)
         self.faults: list[Fault] = []
         self.calls = 0
         self.dead = False
         self.short = False
-        self.names_seen: dict[Path, Node] = {path: Folder() for path in (root, *root.parents)}
-        self.names_durable = dict(self.names_seen)
-        self.names_pending: list[dict[Path, Node | None]] = []
         self._open: dict[int, Descriptor] = {}
         self._next = 1000
 
@@ -163,11 +122,6 @@ class SimulatedDisk(Disk):
         """Return whether a process has the file open."""
         return any(descriptor.file is file for descriptor in self._open.values())
 
-    def has_lasting_name(self, file: File) -> bool:
-        """Return whether a loss of power leaves a name of the file."""
-        names = [path for path, node in self.names_durable.items() if node is file]
-        return any(self._is_reachable(path) for path in names)
-
     def kill(self, work: Callable[[], object], *, late: bool) -> Any:
         """Let the process die before or after `work`."""
         if late:
@@ -178,7 +132,7 @@ class SimulatedDisk(Disk):
     def fail(self, name: str, *args: Any) -> None:
         """Do what a failing call does nevertheless."""
         if name in {"sync", "sync_data"}:
-            self._lose_dirty(self._file(args[0]))
+            self.lose_dirty(self._file(args[0]))
 
     def restart(self, *, power_lost: bool) -> None:
         """Let all processes be gone: their locks and descriptors are; with the power, so is the page cache."""
@@ -186,42 +140,7 @@ class SimulatedDisk(Disk):
         self.dead = False
         self.faults.clear()
         if power_lost:
-            self._lose_power()
-
-    def files(self) -> dict[Path, File]:
-        """Return all files that can be seen, by name."""
-        return {path: node for path, node in sorted(self.names_seen.items()) if isinstance(node, File)}
-
-    def _lose_power(self) -> None:
-        for change in self.names_pending:
-            if self.chance.random() < 0.5:
-                self._apply_names(self.names_durable, change)
-        self.names_pending.clear()
-        reachable = {path: node for path, node in self.names_durable.items() if self._is_reachable(path)}
-        self.names_durable, self.names_seen = reachable, dict(reachable)
-        for file in dict.fromkeys(self.files().values()):
-            file.settle(self._survivors(len(file.pending)))
-            file.cached[:] = file.durable
-
-    def _is_reachable(self, path: Path) -> bool:
-        return all(isinstance(self.names_durable.get(above), Folder) for above in path.parents)
-
-    def _survivors(self, count: int) -> Collection[int]:
-        """Return which of `count` changes reach the disk: none, all, the first ones, or any."""
-        how = self.chance.randrange(4)
-        if how == 0:
-            return ()
-        if how == 1:
-            return range(count)
-        if how == 2:
-            return range(self.chance.randint(0, count))
-        return {index for index in range(count) if self.chance.random() < 0.5}
-
-    def _lose_dirty(self, file: File) -> None:
-        """Take what is not on the disk for written; the page cache keeps it, or drops it sooner or later."""
-        file.settle(self._survivors(len(file.pending)))
-        if self.chance.random() < 0.5:
-            file.cached[:] = file.durable
+            self.lose_power()
 
     # --- files
 
@@ -413,18 +332,3 @@ class SimulatedDisk(Disk):
         if taken:
             self._change(file, (offset, taken))
         return len(taken)
-
-    def _change(self, file: File, what: tuple[int, bytes] | int) -> None:
-        file.change(what)
-
-    def _name(self, change: dict[Path, Node | None]) -> None:
-        self._apply_names(self.names_seen, change)
-        self.names_pending.append(change)
-
-    @staticmethod
-    def _apply_names(names: dict[Path, Node], change: dict[Path, Node | None]) -> None:
-        for path, node in change.items():
-            if node is None:
-                names.pop(path, None)
-            else:
-                names[path] = node

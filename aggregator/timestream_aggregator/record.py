@@ -153,7 +153,8 @@ def _show(before: Report, now: Report) -> None:
     rate = (now.totals.bytes - before.totals.bytes) / seconds / 1e6
     file = f"{now.current_file.path} {now.current_file.bytes / 1e6:.1f} MB" if now.current_file else "no file"
     state = now.connection.state.lower()
-    line = f"{state}  {rate:6.2f} MB/s  {file}  {now.totals.frames} frames, {now.totals.files} files"
+    lost = f", {now.totals.lost} lost" if now.totals.lost else ""
+    line = f"{state}  {rate:6.2f} MB/s  {file}  {now.totals.frames} frames, {now.totals.files} files{lost}"
     sys.stderr.write(f"\r\x1b[K{line[:120]}\r")
     sys.stderr.flush()
 

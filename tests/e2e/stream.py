@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from tests.cluster.commands import CommandError
 from tests.cluster.node.node import Node
-from tests.recorder.frames import read_frames, split_frames, spt3g_reads
+from tests.recorder.frames import read_frames, spt3g_reads
 from tests.recorder.sender import Sender, SentFrame
+from timestream_aggregator.ledger import lines
+from timestream_api.ledger import Verified
 
 OWN_FOLDER: Final = ".timestream-aggregator"
 PATIENCE: Final = 90.0
@@ -73,6 +75,12 @@ class Stream:
         """Return what the recorder reports; empty before its first report."""
         return self.status().get("aggregator", {})
 
+    def all_verified(self) -> bool:
+        """Return whether every published file was read back, as the ledger tells, and is good."""
+        told = (line.fact for line in lines(self.folder()))
+        good = {fact.path for fact in told if isinstance(fact, Verified) and fact.good}
+        return good == {str(path.relative_to(self.folder())) for path in self.published()}
+
     def wait_for_end(self) -> None:
         """Wait until the session's END has published the last file."""
         eventually("END published a file", lambda: self.report().get("lastFile", {}).get("reason") == "End")
@@ -109,16 +117,13 @@ class Stream:
         """Assert that spt3g reads each file, and that each frame is there once, byte for byte, and nothing else.
 
         Metadata may be there again, by design: an Observation begins each later file (R10), and a sender replays
-        its last Observation and Wiring to a recorder that starts anew. What a crash left in the staging folder
-        counts: it is on the disk, whole frames of it.
+        its last Observation and Wiring to a recorder that starts anew.
         """
         found: Counter[str] = Counter()
         for path in self.published():
             frames = read_frames(path)
             assert spt3g_reads(path) == len(frames) > 0
             found.update(hashlib.sha256(frame).hexdigest() for frame in frames)
-        for path in self.staged():
-            found.update(hashlib.sha256(frame).hexdigest() for frame in split_frames(path.read_bytes()))
         wanted = Counter(frame.sha256 for frame in sent if frame.recorded)
         repeatable = {frame.sha256 for frame in sent if frame.kind in {"Observation", "Wiring"}}
         assert not wanted - found, f"{(wanted - found).total()} of {wanted.total()} frames are missing"

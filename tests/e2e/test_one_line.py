@@ -31,7 +31,9 @@ def test_a_stream_is_recorded_into_files_and_the_status_tells(stream: Stream, se
     assert not stream.staged()
 
 
-def test_a_recorder_killed_with_sigkill_goes_on_in_a_new_acquisition(stream: Stream, sender: Sender) -> None:
+def test_a_recorder_killed_with_sigkill_goes_on_and_what_it_left_is_published(
+    stream: Stream, sender: Sender
+) -> None:
     stream.connect(sender)
     sent = sender.start_session() + sender.send_scans(25, payload=50_000, interval=0.2)
     eventually("a file is published", stream.published)
@@ -45,6 +47,9 @@ def test_a_recorder_killed_with_sigkill_goes_on_in_a_new_acquisition(stream: Str
     sent += sender.send_scans(10, payload=50_000, interval=0.2) + sender.end_session()
 
     stream.wait_for_end()
+    eventually("what the killed one left is published", lambda: not stream.staged())
+    eventually("all files are read back", stream.all_verified)
+    assert stream.report()["totals"]["recovered"] == 1
     assert all(path.read_bytes() == content for path, content in before.items())
     assert stream.published()[-1].stem.split("_")[0] != max(before).stem.split("_")[0]
     stream.assert_holds(sent)

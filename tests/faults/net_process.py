@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median_low
 from typing import Self
 
 
@@ -38,6 +39,16 @@ class Holdings:
             descriptors=min(held.descriptors for held in seen),
             threads=min(held.threads for held in seen),
             children=min(held.children for held in seen),
+        )
+
+    @classmethod
+    def typical(cls, seen: Sequence[Self]) -> Self:
+        """Return what there is most of the time; of memory the least, for it comes back late."""
+        return cls(
+            memory=min(held.memory for held in seen),
+            descriptors=median_low(held.descriptors for held in seen),
+            threads=median_low(held.threads for held in seen),
+            children=median_low(held.children for held in seen),
         )
 
     @classmethod

@@ -22,7 +22,7 @@ PAYLOAD: Final = 300_000  # bytes of a Scan
 INTERVAL: Final = 0.05  # seconds between two: 6 MB/s, 4 x nominal
 BATCH: Final = 5
 TIME_PER_FILE: Final = 5
-CAUGHT_UP: Final = 60  # frames that may be on their way
+CAUGHT_UP: Final = 15  # frames that may be on their way
 CATCH_UP_SECONDS: Final = 60.0
 
 
@@ -116,6 +116,8 @@ class Rig:
 
 
 def restart_sender(rig: Rig) -> None:
+    """End a session that arrives: what is lost at the end of one, nobody can know."""
+    rig.wait_until_caught_up()
     rig.stream.replace(rig.relay)
 
 

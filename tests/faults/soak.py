@@ -49,7 +49,7 @@ class Life:
         early = Holdings.least(
             [held for when, held in self.seen if length / 4 <= when - self.begin <= length / 2]
         )
-        late = Holdings.least([held for when, held in self.seen if length * 3 / 4 <= when - self.begin])
+        late = Holdings.typical([held for when, held in self.seen if length * 3 / 4 <= when - self.begin])
         pairs = {
             "memory": (early.memory, late.memory, MEMORY_SLACK),
             "descriptors": (early.descriptors, late.descriptors, SLACK),

@@ -79,6 +79,7 @@ class Recovery:
         self._published = published
         self._changed = threading.Condition()
         self._stopping = False
+        self._new = False  # a file was taken that has not been tried
         self.caught_up = threading.Event()
         """All that was left before this was made has been tried."""
         self.count = 0  # files published
@@ -100,7 +101,7 @@ class Recovery:
     def take(self, name: str, left: ledger.Left) -> None:
         """Recover the staged file `name` too, which should hold what `left` says. Any thread may call this."""
         with self._changed:
-            self._left[name] = left
+            self._left[name], self._new = left, True
             self._changed.notify()
 
     def stop(self) -> None:
@@ -112,10 +113,7 @@ class Recovery:
     def _wait(self) -> None:
         """Wait until there is something to recover, or to try again."""
         with self._changed:
-            known = set(self._left)
-            self._changed.wait_for(
-                lambda: self._stopping or set(self._left) - known, RETRY_EVERY if known else None
-            )
+            self._changed.wait_for(lambda: self._stopping or self._new, RETRY_EVERY if self._left else None)
         self._pause()
 
     def run(self) -> list[Recovered]:
@@ -127,7 +125,9 @@ class Recovery:
         outcomes: list[Recovered] = []
         while self._unended:
             self._tell_of(self._unended.pop())
-        for name in list(self._left):
+        with self._changed:
+            self._new, names = False, list(self._left)
+        for name in names:
             outcome = self._recover(name)
             if outcome is not None:
                 outcomes.append(outcome)

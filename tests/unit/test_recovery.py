@@ -3,6 +3,8 @@
 import errno
 import logging
 import os
+import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from tests.unit.frames import frame
 from tests.unit.test_files import FailingDisk
 from timestream_aggregator.disk import Disk
 from timestream_aggregator.files import OWN_FOLDER, DataFolder, StagedFile, staged_name
+from timestream_aggregator.ledger import Ledger
+from timestream_aggregator.losses import Losses
 from timestream_aggregator.naming import Base, FileId
 from timestream_aggregator.recovery import Recovered, Recovery
 from timestream_api import ledger
@@ -147,6 +151,36 @@ def test_a_file_that_got_its_name_in_the_moment_before_the_crash_gets_its_line(p
 
     assert (recovered(place).path, recovered(place).frames) == (WANTED.path, 5)
     assert place.files() == {WANTED.path: WHOLE}
+
+
+def test_a_file_that_is_given_to_it_later_is_recovered_and_what_is_not_in_it_is_lost(place: Place) -> None:
+    (place.root / OWN_FOLDER / "staging").mkdir(parents=True)
+    book = Ledger(place.root, "crate1", LOG)
+    losses = Losses(book, LOG)
+    recovery = Recovery(DataFolder(place.root), place.told.append, LOG, losses=losses)
+    thread = threading.Thread(target=recovery.run_beside)
+    thread.start()
+    assert recovery.caught_up.wait(10)
+
+    should_be = ledger.Left(
+        path=WANTED.path,
+        bytes=1,
+        frames=7,
+        crc32c="00000000",
+        first_frame_num=0,
+        last_frame_num=6,
+        why="it failed",
+    )
+    recovery.take(place.leave(WHOLE + FRAMES[0][:9]).name, should_be)
+    deadline = time.monotonic() + 10
+    while not place.told and time.monotonic() < deadline:
+        time.sleep(0.01)
+    recovery.stop()
+    thread.join(10)
+
+    assert (recovered(place).frames, recovered(place).cut) == (5, 9)
+    assert losses.latest is not None
+    assert (losses.count, losses.latest.cause, losses.latest.first, losses.latest.last) == (2, "Disk", 5, 6)
 
 
 def test_a_stranger_in_the_staging_folder_is_told_of_and_not_touched(place: Place) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.frames import frame
+from tests.unit.frames import frame, header
 from tests.unit.test_files import FailingDisk
 from timestream_aggregator.disk import Disk
 from timestream_aggregator.files import OWN_FOLDER, DataFolder, StagedFile, staged_name
@@ -147,6 +147,16 @@ def test_a_file_that_got_its_name_in_the_moment_before_the_crash_gets_its_line(p
 
     assert (recovered(place).path, recovered(place).frames) == (WANTED.path, 5)
     assert place.files() == {WANTED.path: WHOLE}
+
+
+@pytest.mark.parametrize("entries", [1, 3])
+def test_a_header_with_nothing_but_zeros_behind_it_is_no_frame(place: Place, entries: int) -> None:
+    place.leave(WHOLE + header("S", entries) + bytes(500))
+
+    (outcome,) = place.recover()
+
+    assert (outcome.frames, outcome.quarantined) == (5, 513)
+    assert place.files()[WANTED.path] == WHOLE
 
 
 def test_a_stranger_in_the_staging_folder_is_told_of_and_not_touched(place: Place) -> None:

@@ -21,6 +21,7 @@ from timestream_aggregator.pieces import WRITE_LIMIT, batches, rest
 
 OWN_FOLDER: Final = ".timestream-aggregator"
 PROBE: Final = "probe."
+_MOST_BASES: Final = 10_000
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -85,7 +86,13 @@ class DataFolder:
         """Give no number up to that of `path` to a new file: a file had that name, or is to get it."""
         file = parse(path)
         if file is not None:
-            self._used[file.base] = max(file.number, self._used.get(file.base, 0))
+            self._reserve(file)
+
+    def _reserve(self, file: FileId) -> None:
+        number = max(file.number, self._used.pop(file.base, 0))
+        if len(self._used) >= _MOST_BASES:
+            del self._used[next(iter(self._used))]
+        self._used[file.base] = number
 
     def create(self, name: Callable[[], str]) -> tuple[Path, int]:
         """Return a new staged file and its locked descriptor.
@@ -125,6 +132,7 @@ class DataFolder:
                 later = FileId(wanted.base, wanted.number + 1)
                 wanted = FileId(wanted.base, self._free_number(later))
             else:
+                self._reserve(wanted)
                 return wanted
 
     def settle(self, published: FileId) -> None:

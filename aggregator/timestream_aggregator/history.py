@@ -10,6 +10,7 @@ from typing import Any, Final
 from timestream_aggregator.disk import Disk
 from timestream_aggregator.files import OWN_FOLDER
 from timestream_aggregator.ledger import NAME
+from timestream_api.ledger import Left
 
 _RECENT: Final = 1 << 20  # bytes of the ledger: thousands of files
 _FILES: Final = frozenset({"opened", "published", "recovered", "left"})
@@ -36,6 +37,8 @@ class History:
     """The highest frame_num of that session that is in a file."""
     unended: dict[str, None] = field(default_factory=dict[str, None])
     """Files of all streams that were opened; what became of them, no line tells."""
+    left: dict[str, Left] = field(default_factory=dict[str, Left])
+    """What should be in files that could not be published and were not yet recovered, by the name they are to get."""
     unverified: dict[str, Written] = field(default_factory=dict[str, Written])
 
     def add(self, line: dict[str, Any], *, own: bool) -> None:
@@ -44,8 +47,13 @@ class History:
         if kind in _FILES:
             self.paths.append(str(path))
             self.unended.pop(path, None)
+            self.left.pop(path, None)
         if kind == "opened":
             self.unended[path] = None
+        if kind == "left":
+            self.left[path] = Left.model_validate(line)
+        if kind in {"loss", "removed"}:  # what was not in it has been noted
+            self.left.pop(path, None)
         if not own:
             return
         if kind == "verified":

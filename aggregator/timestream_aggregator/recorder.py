@@ -64,7 +64,7 @@ class Recorder:
             folder,
             self._tell,
             log,
-            unended=self._earlier.unended,
+            earlier=self._earlier,
             losses=self._losses,
             published=self._read_back,
             max_frame_bytes=settings.max_frame_bytes,

@@ -15,6 +15,7 @@ from timestream_aggregator import logs
 from timestream_aggregator.files import DataFolder, UnusableFolderError, wanted_path
 from timestream_aggregator.history import read
 from timestream_aggregator.ledger import Ledger
+from timestream_aggregator.losses import Losses
 from timestream_aggregator.recovery import Recovered, Recovery
 from timestream_api.ledger import Fact
 
@@ -58,7 +59,8 @@ def recover(root: Path) -> list[Recovered]:
         ledger.write(sync=True)
 
     try:
-        return Recovery(folder, tell, log, unended=read(root, STREAM, folder.disk).unended).run()
+        earlier = read(root, STREAM, folder.disk)
+        return Recovery(folder, tell, log, earlier=earlier, losses=Losses(ledger, log)).run()
     finally:
         ledger.close()
 

@@ -8,14 +8,14 @@ goes on where it was. A file that somebody is writing is locked, and left alone.
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.disk import Disk
 from timestream_aggregator.files import PROBE, DataFolder, wanted_path
-from timestream_aggregator.history import Written
+from timestream_aggregator.history import History, Written
 from timestream_aggregator.losses import Losses, Lost
 from timestream_aggregator.naming import FileId, parse
 from timestream_aggregator.scan import Scan, pieces, scan
@@ -54,15 +54,15 @@ class Recovery:
         tell: Callable[[ledger.Fact], None],
         log: logging.Logger,
         *,
-        unended: Iterable[str] = (),
+        earlier: History | None = None,
         losses: Losses | None = None,
         published: Callable[[Written], None] = lambda _: None,
         max_frame_bytes: int = LARGEST_FRAME,
     ) -> None:
         """Make one; `tell` has to write a fact down before it returns, or to see to it that it will be.
 
-        `unended` are names that files were to get and of which no line of the ledger tells. Where there are no
-        hard links, a file may have got its name in the moment before a crash.
+        `earlier` is what the ledger tells: what should be in the files, and the names that files were to get and
+        perhaps did in the moment before a crash, where there are no hard links.
         """
         self._folder = folder
         self._disk: Disk = folder.disk
@@ -72,9 +72,11 @@ class Recovery:
         self._left = dict[str, ledger.Left | None].fromkeys(
             sorted(self._disk.names(folder.staging), reverse=True)
         )
-        self._unended = list(unended)
+        earlier = earlier or History()
+        self._unended = list(earlier.unended)
         for name in self._left:
             folder.reserve(wanted_path(name))
+            self._left[name] = earlier.left.get(wanted_path(name))
         self._losses = losses
         self._published = published
         self._changed = threading.Condition()

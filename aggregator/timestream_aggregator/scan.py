@@ -7,6 +7,7 @@ from typing import Final
 from crc32c import crc32c
 
 from timestream_aggregator.disk import Disk
+from timestream_aggregator.g3 import HEADER
 from timestream_aggregator.wire import Damaged, Frame, Parser, WireError
 
 PIECE: Final = 1 << 20  # bytes; memory is this much, or the largest frame
@@ -47,8 +48,12 @@ def scan(disk: Disk, fd: int, max_frame_bytes: int, between: Callable[[], None] 
             for item in parser.feed(memoryview(piece)):
                 if isinstance(item, Damaged):
                     found.damage = item.why
-                    break
-                found.add(item)
+                elif _is_hollow(item):
+                    found.damage = "nothing but zeros follows the header of a frame"
+                else:
+                    found.add(item)
+                    continue
+                break
             if found.damage is not None:
                 break
             between()
@@ -57,6 +62,14 @@ def scan(disk: Disk, fd: int, max_frame_bytes: int, between: Callable[[], None] 
     if found.damage is not None and _are_zeros(disk, fd, found):
         found.damage = None
     return found
+
+
+def _is_hollow(frame: Frame) -> bool:
+    """Return whether a frame is a header and zeros: where a loss of power cut a write, and no frame at all.
+
+    They read as entries without name and value, as many as the header announces, and the crc of nothing is 0.
+    """
+    return not frame.crc and not any(b"".join(frame.parts)[HEADER.size :])
 
 
 def pieces(disk: Disk, fd: int, start: int, end: int) -> Iterator[bytes]:

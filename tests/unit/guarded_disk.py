@@ -28,7 +28,7 @@ def frames_of(content: bytes) -> tuple[tuple[bytes, ...], bool]:
     """Return the good frames a file begins with, and whether it holds nothing else."""
     stream, found = parse(content, LIMIT), list[bytes]()
     for seen in stream.frames:
-        if not seen.good:
+        if not seen.good or not any(content[seen.start + 13 : seen.end]):  # a header and zeros
             break
         found.append(content[seen.start : seen.end])
     return tuple(found), sum(map(len, found)) == len(content)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.frames import frame
+from tests.unit.frames import frame, header
 from tests.unit.test_files import FailingDisk
 from timestream_aggregator.disk import Disk
 from timestream_aggregator.files import OWN_FOLDER, DataFolder, StagedFile, staged_name
+from timestream_aggregator.history import History, read
 from timestream_aggregator.ledger import Ledger
 from timestream_aggregator.losses import Losses
 from timestream_aggregator.naming import Base, FileId
@@ -147,7 +148,12 @@ def test_a_file_that_got_its_name_in_the_moment_before_the_crash_gets_its_line(p
     (place.root / WANTED.path).write_bytes(WHOLE)
     folder = DataFolder(place.root)
 
-    Recovery(folder, place.told.append, LOG, unended=[WANTED.path, WANTED.base.path(4)]).run()
+    Recovery(
+        folder,
+        place.told.append,
+        LOG,
+        earlier=History(unended={WANTED.path: None, WANTED.base.path(4): None}),
+    ).run()
 
     assert (recovered(place).path, recovered(place).frames) == (WANTED.path, 5)
     assert place.files() == {WANTED.path: WHOLE}
@@ -181,6 +187,53 @@ def test_a_file_that_is_given_to_it_later_is_recovered_and_what_is_not_in_it_is_
     assert (recovered(place).frames, recovered(place).cut) == (5, 9)
     assert losses.latest is not None
     assert (losses.count, losses.latest.cause, losses.latest.first, losses.latest.last) == (2, "Disk", 5, 6)
+
+
+@pytest.mark.parametrize("entries", [1, 3])
+def test_a_header_with_nothing_but_zeros_behind_it_is_no_frame(place: Place, entries: int) -> None:
+    place.leave(WHOLE + header("S", entries) + bytes(500))
+
+    (outcome,) = place.recover()
+
+    assert (outcome.frames, outcome.quarantined) == (5, 513)
+    assert place.files()[WANTED.path] == WHOLE
+
+
+def test_what_a_run_before_could_not_publish_is_compared_with_what_the_ledger_says_of_it(
+    place: Place,
+) -> None:
+    book = Ledger(place.root, "crate1", LOG)
+    place.leave(WHOLE)
+    should_be = ledger.Left(path=WANTED.path, bytes=1, frames=8, crc32c="00000000", why="it failed")
+    book.note(ledger.Opened(path=WANTED.path))
+    book.note(should_be)
+    book.write()
+    losses = Losses(book, LOG)
+
+    for _start in range(2):  # the second time it has been noted
+        book.write()
+        earlier = read(place.root, "crate1", Disk())
+        Recovery(DataFolder(place.root), book.note, LOG, earlier=earlier, losses=losses).run()
+        place.leave(WHOLE)
+    book.close()
+
+    assert losses.count == 3
+
+
+def test_a_name_is_given_once_also_when_its_file_was_fetched_away(place: Place) -> None:
+    folder = DataFolder(place.root)
+    folder.prepare()
+    (place.root / "17000").mkdir()
+    (place.root / WANTED.path).write_bytes(b"taken")
+    file = StagedFile(folder, WANTED)
+    published = file.publish()
+    (place.root / published.path).unlink()
+    (place.root / WANTED.path).unlink()
+
+    again = folder.open(WANTED)
+
+    assert (published.number, again.wanted.number) == (4, 5)
+    again.close()
 
 
 def test_a_stranger_in_the_staging_folder_is_told_of_and_not_touched(place: Place) -> None:

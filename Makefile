@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 CRD := crds/timestream.dev_timestreamaggregations.yaml
 
-.PHONY: help setup check lint unit test demo bench images crds chart-docs locks fix cluster-up cluster-shell cluster-down clean
+.PHONY: help setup check lint unit test demo soak fuzz bench images crds chart-docs locks fix cluster-up cluster-shell cluster-down clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,7 +31,7 @@ lint: $(SETUP) ## lint, types and import rules
 	$(BIN)/lint-imports --no-logo
 
 unit: $(SETUP) ## the unit tests
-	$(BIN)/pytest -q --numprocesses=3 tests/unit
+	TIMESTREAM_MACHINE_EXAMPLES=25 $(BIN)/pytest -q --numprocesses=3 tests/unit
 
 test: lint ## every test that this machine can run; the first run builds a cluster
 	-$(BIN)/python -m tests.cluster build $$(test $$(id -u) = 0 || echo --control-plane)
@@ -39,6 +39,12 @@ test: lint ## every test that this machine can run; the first run builds a clust
 
 demo: $(SETUP) ## a cluster, the chart, a simulated stream, and what was recorded
 	$(BIN)/python -m tests.e2e.demo
+
+soak: $(SETUP) ## 20 minutes of 4 x nominal with faults, and an account of each frame (root)
+	$(BIN)/python -m tests.faults.soak
+
+fuzz: $(SETUP) ## ten minutes of bytes that the parser does not expect
+	$(BIN)/python -m tests.fuzz --minutes 10
 
 bench: $(SETUP) ## cost of recording, as ratios measured in one run
 	$(BIN)/python -m tests.bench

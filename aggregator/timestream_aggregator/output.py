@@ -163,6 +163,7 @@ class Output:
         if not self._tally.recorded:
             with suppress(OSError):  # then it is recovered like others, and found empty
                 file.discard()
+            file.close()
             return
         file.close()
         self.left += self._stall.stopping

@@ -34,7 +34,7 @@ def test_a_stream_is_recorded_into_files_and_the_status_tells(stream: Stream, se
 def test_a_recorder_killed_with_sigkill_goes_on_and_what_it_left_is_published(
     stream: Stream, sender: Sender
 ) -> None:
-    stream.connect(sender)
+    stream.connect(sender, timePerFile="4s")  # killed 6 s after the first frame
     sent = sender.start_session() + sender.send_scans(25, payload=50_000, interval=0.2)
     eventually("a file is published", stream.published)
     before = {path: path.read_bytes() for path in stream.published()}

@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
-from typing import Self
+from typing import Final, Self
+
+PIPES: Final = 2
+"""Descriptors that a child is talked to with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """Of one process, now. `memory` is what it has in RAM, in bytes."""
+    """Of one process, now. `memory` is what it has in RAM, in bytes; pipes to its children are not counted."""
 
     memory: int
     descriptors: int
@@ -24,11 +27,12 @@ class Holdings:
         values = dict(
             line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line
         )
+        children = sum(len(path.read_text().split()) for path in folder.glob("task/*/children"))
         return cls(
             memory=int(values.get("VmRSS", "0").split()[0]) * 1024,
-            descriptors=len(list((folder / "fd").iterdir())),
+            descriptors=len(list((folder / "fd").iterdir())) - PIPES * children,
             threads=int(values["Threads"]),
-            children=sum(len(path.read_text().split()) for path in folder.glob("task/*/children")),
+            children=children,
         )
 
     @classmethod

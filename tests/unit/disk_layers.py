@@ -18,6 +18,18 @@ class File:
         apply(self.cached, what)
         self.pending.append(what)
 
+    def tear(self, chance: random.Random) -> None:
+        """Let each write be as many as the blocks of a disk may make of it: any part of it may be all that is done."""
+        torn: list[tuple[int, bytes] | int] = []
+        for what in self.pending:
+            if isinstance(what, int) or chance.random() < 0.5:
+                torn.append(what)
+            else:
+                offset, data = what
+                cut = chance.randint(0, len(data))
+                torn += [(offset, data[:cut]), (offset + cut, data[cut:])]
+        self.pending[:] = torn
+
     def settle(self, survivors: Collection[int]) -> None:
         """Bring those of the pending changes to the disk, the others never."""
         for index, what in enumerate(self.pending):
@@ -71,6 +83,7 @@ class Layers:
         reachable = {path: node for path, node in self.names_durable.items() if self._is_reachable(path)}
         self.names_durable, self.names_seen = reachable, dict(reachable)
         for file in dict.fromkeys(self.files().values()):
+            file.tear(self.chance)
             file.settle(self._survivors(len(file.pending)))
             file.cached[:] = file.durable
 
@@ -90,6 +103,7 @@ class Layers:
 
     def lose_dirty(self, file: File) -> None:
         """Take what is not on the disk for written; the page cache keeps it, or drops it sooner or later."""
+        file.tear(self.chance)
         file.settle(self._survivors(len(file.pending)))
         if self.chance.random() < 0.5:
             file.cached[:] = file.durable

@@ -112,12 +112,12 @@ def test_what_was_synced_survives_a_loss_of_power_and_a_kill_loses_nothing(seed:
     made.restart(power_lost=False)
     assert made.files()[path].cached == b"synced and not"
     made.restart(power_lost=True)
-    assert bytes(made.files()[path].cached) in {b"synced", b"synced and not"}
+    assert made.files()[path].cached.startswith(b"synced")
 
 
 def test_what_was_not_synced_may_be_lost_names_too() -> None:
     left = set[bytes | None]()
-    for seed in range(50):
+    for seed in range(200):
         made, path = disk(seed), ROOT / "file"
         fd = made.create(path)
         made.write(fd, [b"one"], 0)
@@ -126,7 +126,9 @@ def test_what_was_not_synced_may_be_lost_names_too() -> None:
         file = made.files().get(path)
         left.add(None if file is None else bytes(file.cached))
 
-    assert left == {None, b"", b"one", b"\0\0\0two", b"onetwo"}
+    assert left >= {None, b"", b"one", b"onetwo"}
+    assert any(data and data.startswith(b"\0\0\0") for data in left), "no hole"
+    assert any(data and len(data) % 3 for data in left), "nothing torn"
 
 
 def test_after_a_failed_sync_the_next_one_succeeds_and_means_nothing() -> None:
@@ -143,7 +145,7 @@ def test_after_a_failed_sync_the_next_one_succeeds_and_means_nothing() -> None:
         made.restart(power_lost=True)
         kept.add(bytes(made.files()[path].cached))
 
-    assert kept == {b"", b"data"}
+    assert kept >= {b"", b"data"}
 
 
 def test_a_lock_ends_with_the_process_that_had_it() -> None:

@@ -45,6 +45,12 @@ class WireError(Exception):
         super().__init__(f"{what}: {why}. {fix}.")
         self.what, self.why, self.fix, self.offset = what, why, fix, 0
 
+    def anew(self) -> "WireError":
+        """Return the same, never raised yet: an error that is kept keeps all that it passed through."""
+        again = WireError(self.what, why=self.why, fix=self.fix)
+        again.offset = self.offset
+        return again
+
 
 def int_value(blob: bytes | None) -> int | None:
     """Return the value of a G3Int, None if `blob` is none."""

@@ -67,13 +67,14 @@ class Parser:
     def _next(self) -> Frame | Damaged | None:
         """Return the next frame, or None while its end has not arrived."""
         if self._refused is not None:
-            raise self._refused
+            raise self._refused.anew()
         try:
             if self._carry:
                 self._bridge()
             self._at = self._reader.advance(self._segment, self._at, self._end)
         except WireError as error:
-            error.offset, self._refused = self.offset, error
+            error.offset = self.offset
+            self._refused = error.anew()  # what was raised leads to its frames, and those to the segment
             raise
         return self._cut() if self._reader.done else None
 

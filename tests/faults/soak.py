@@ -46,7 +46,7 @@ class Life:
         length = self.seen[-1][0] - self.begin if self.seen else 0.0
         if length < LONG_ENOUGH:
             return None
-        early = Holdings.least(
+        early = Holdings.typical(
             [held for when, held in self.seen if length / 4 <= when - self.begin <= length / 2]
         )
         late = Holdings.typical([held for when, held in self.seen if length * 3 / 4 <= when - self.begin])

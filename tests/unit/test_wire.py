@@ -1,5 +1,7 @@
+import gc
 import struct
 import tracemalloc
+import weakref
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -317,6 +319,20 @@ def test_a_refused_stream_stays_refused() -> None:
         list(parser.feed(memoryview(frame())))
 
     assert parser.held == 100 + len(frame())
+
+
+def test_a_parser_that_refused_keeps_no_segment_in_memory_once_it_is_let_go() -> None:
+    parser = Parser(1000)
+    gone = weakref.ref(parser)
+    gc.disable()  # months can pass until it has a look
+    try:
+        for _ in range(2):
+            with pytest.raises(WireError):
+                list(parser.feed(memoryview(b"HTTP/1.1 400 Bad Request")))
+        del parser
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_memory_grows_with_the_bytes_that_arrive_not_with_the_length_announced() -> None:

@@ -110,4 +110,4 @@ class Dialer:
 
 def _soon(pause: float) -> float:
     """Return the monotonic second `pause` seconds from now, not quite the same for all recorders."""
-    return time.monotonic() + pause * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+    return time.monotonic() + pause * random.uniform(0.8, 1.0)  # noqa: S311 - jitter

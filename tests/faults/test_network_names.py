@@ -14,7 +14,7 @@ from tests.recorder.sender import Sender
 
 pytestmark = NEEDS_ROOT
 HERE, THERE = "10.99.8.1", "10.99.8.2"
-LONGEST_WAIT = 5.5  # seconds between two attempts, jitter included
+LONGEST_WAIT = 5.5  # seconds between two attempts: 5, and what asking takes
 
 
 def test_a_name_that_does_not_resolve_is_asked_for_ever_slower_and_met_soon_when_it_does(

@@ -10,7 +10,7 @@ from typing import Final
 
 from timestream_aggregator.actions import Action, Close, Moment, Note, NoteKind, Open, Write, WriteHead
 from timestream_aggregator.naming import Base, FileId, base_for, safe_stream_id, usable_session
-from timestream_aggregator.numbering import Missing, Numbers
+from timestream_aggregator.numbering import Missing, Numbers, Renumbered, Repeated
 from timestream_aggregator.progress import NOTHING_YET, Event, Progress, Snapshot, State, advance
 from timestream_aggregator.replay import Replay
 from timestream_aggregator.wire import Frame
@@ -110,10 +110,8 @@ class Recording:
             actions += self._obey(frame.flow_control, stale=replayed)
         elif frame.type != PIPELINE_INFO and not self._replay.is_repeated(frame, replayed=replayed):
             actions += self._enter_session(frame)
-            if self._session.id is not None and self._session.numbers.is_repeated(frame):
-                return [*actions, _duplicate(frame)]
-            actions += self._number(frame, replayed=replayed)
-            self._record(frame, now, actions)
+            if self._is_new(frame, actions, replayed=replayed):
+                self._record(frame, now, actions)
         return actions
 
     def tick(self, now: Moment) -> list[Action]:
@@ -183,17 +181,24 @@ class Recording:
             self._session.stream_id = frame.stream_id
         return actions
 
-    def _number(self, frame: Frame, *, replayed: bool) -> list[Action]:
-        """Return a note if the number of `frame` does not follow the one before in its session."""
-        session = self._session
-        found = None if session.id is None else session.numbers.follow(frame, replayed=replayed)
-        if found is None:
-            return []
-        fields = {"session_id": session.id, "first": found.first, "last": found.last}
-        if not isinstance(found, Missing):
-            return [Note(NoteKind.RENUMBERED, fields)]
+    def _is_new(self, frame: Frame, actions: list[Action], *, replayed: bool) -> bool:
+        """Return whether to record `frame`; append a note if its number does not follow the one before."""
+        session, number = self._session, frame.frame_num
+        if session.id is None or number is None:
+            return True
+        found = session.numbers.follow(frame, number, replayed=replayed)
+        if found is not None:
+            actions.append(self._note(frame, found))
+        return not isinstance(found, Repeated)
+
+    def _note(self, frame: Frame, found: Missing | Renumbered | Repeated) -> Note:
+        if isinstance(found, Repeated):
+            return _duplicate(frame)
+        fields = {"session_id": self._session.id, "first": found.first, "last": found.last}
+        if isinstance(found, Renumbered):
+            return Note(NoteKind.RENUMBERED, fields)
         self._missed = found.count
-        return [Note(NoteKind.LOSS, {**fields, "count": found.count, "cause": found.cause})]
+        return Note(NoteKind.LOSS, {**fields, "count": found.count, "cause": found.cause})
 
     def _record(self, frame: Frame, now: Moment, actions: list[Action]) -> None:
         """Append what writes `frame`."""

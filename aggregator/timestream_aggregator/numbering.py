@@ -7,7 +7,7 @@ from timestream_aggregator.replay import NEVER_REPLAYED
 from timestream_aggregator.wire import Frame
 from timestream_api.report import LossCause
 
-_MOST_RECENT: Final = 4096
+_GENERATION: Final = 2048
 _BEFORE_JOINING: Final = frozenset({LossCause.LATE_JOIN, LossCause.RESTART})
 
 
@@ -33,6 +33,14 @@ class Renumbered:
     first: int
 
 
+class Repeated:
+    """A Scan or Timepoint has come before, byte for byte."""
+
+
+REPEATED: Final = Repeated()
+Verdict = Missing | Renumbered | Repeated | None
+
+
 class Numbers:
     """The numbers of one session. Feed it each frame to record, in order."""
 
@@ -40,7 +48,8 @@ class Numbers:
         """Begin with the highest number that an earlier run recorded, if one did."""
         self._highest = highest
         self._cause = LossCause.LATE_JOIN if highest is None else LossCause.RESTART
-        self._recent: dict[int, tuple[int, int]] = {}  # size and crc of the latest Scans and Timepoints
+        self._recent: dict[int, int] = {}  # crc of the latest Scans and Timepoints, by number
+        self._older: dict[int, int] = {}  # of those before
 
     def connected(self) -> None:
         """What comes from here on is from a new connection."""
@@ -52,29 +61,23 @@ class Numbers:
         if self._cause is LossCause.SENDER:
             self._cause = LossCause.DAMAGED
 
-    def is_repeated(self, frame: Frame) -> bool:
-        """Return whether `frame` is a Scan or Timepoint that has come before, byte for byte."""
-        known = None if frame.frame_num is None else self._recent.get(frame.frame_num)
-        return frame.type in NEVER_REPLAYED and known == (frame.size, frame.crc)
-
-    def follow(self, frame: Frame, *, replayed: bool) -> Missing | Renumbered | None:
-        """Take in a frame that is not repeated; return what its number says of those before, if anything."""
-        number, highest, cause = frame.frame_num, self._highest, self._cause
-        if number is None:
+    def follow(self, frame: Frame, number: int, *, replayed: bool) -> Verdict:
+        """Take in a frame with that frame_num; return what the number says, of the frame or of those before it."""
+        highest, cause, is_data = self._highest, self._cause, frame.type in NEVER_REPLAYED
+        if is_data:
+            if frame.crc in (self._recent.get(number), self._older.get(number)):
+                return REPEATED
+            self._remember(number, frame.crc)
+        elif highest is not None and number <= highest:  # metadata that was sent before, and not to us
             return None
         if not replayed:
             self._cause = LossCause.SENDER
-        if frame.type in NEVER_REPLAYED:
-            self._remember(number, frame)
-        elif highest is not None and number <= highest:  # metadata that was sent before, and not to us
-            return None
         self._highest = number
         if highest is None or number == highest + 1:
             return None
         return Missing(highest + 1, number - 1, cause) if number > highest else Renumbered(highest, number)
 
-    def _remember(self, number: int, frame: Frame) -> None:
-        self._recent.pop(number, None)
-        if len(self._recent) >= _MOST_RECENT:
-            del self._recent[next(iter(self._recent))]
-        self._recent[number] = (frame.size, frame.crc)
+    def _remember(self, number: int, crc: int) -> None:
+        if len(self._recent) >= _GENERATION:
+            self._older, self._recent = self._recent, {}
+        self._recent[number] = crc

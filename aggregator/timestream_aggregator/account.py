@@ -90,7 +90,7 @@ class OutputState:
     trouble: str | None = None
 
 
-class Left(Protocol):
+class Contents(Protocol):
     """What was written into a file."""
 
     @property
@@ -148,7 +148,7 @@ class Tally:
             last_frame_time=utc(self.last_time or 0),
         )
 
-    def left(self, path: str, file: "Left", acquired: Acquired, why: str) -> ledger.Left:
+    def left(self, path: str, file: Contents, acquired: Acquired, why: str) -> ledger.Left:
         """Return what the ledger is told when the file cannot be published."""
         return ledger.Left(
             path=path,

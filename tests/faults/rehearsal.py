@@ -3,8 +3,10 @@
 Frames come one by one, so that the writer makes the same calls in each run.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -83,8 +85,17 @@ def is_staged(folder: Path, frame: SentFrame) -> bool:
     """Return whether an unfinished file ends in `frame`."""
     try:
         return any(
-            path.read_bytes().endswith(frame.data or b"")
-            for path in (folder / OWN_FOLDER / "staging").iterdir()
+            _content(path).endswith(frame.data or b"") for path in (folder / OWN_FOLDER / "staging").iterdir()
         )
     except FileNotFoundError:  # the folder is not there yet, or the file has got its final name
         return False
+
+
+def _content(path: Path) -> bytes:
+    """Return what is in a file, also of a disk where each close fails."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return b"".join(iter(lambda: os.read(fd, 1 << 20), b""))
+    finally:
+        with suppress(OSError):
+            os.close(fd)

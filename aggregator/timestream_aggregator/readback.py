@@ -54,11 +54,6 @@ class Readback:
         """Return whether a file was found to hold what was received, None while that is not known."""
         return self._outcomes.get(path)
 
-    @property
-    def waiting(self) -> int:
-        """How many files wait."""
-        return len(self._waiting)
-
     def run(self) -> None:
         """Have files read back until told to stop."""
         try:
@@ -86,7 +81,7 @@ class Readback:
     def _look_at(self, written: Written) -> None:
         """Have one file read back and tell the outcome."""
         for _attempt in range(ATTEMPTS):
-            answer = self._ask(str(self._root / written.path))
+            answer = self._ask(str(self._root / written.path), written.crc)
             if answer is not None:
                 self._judge(written, answer)
                 return
@@ -118,13 +113,13 @@ class Readback:
         self._outcomes[written.path] = why is None
         self._tell(fact)
 
-    def _ask(self, path: str) -> dict[str, Any] | None:
+    def _ask(self, path: str, crc: int) -> dict[str, Any] | None:
         """Return what the helper finds; None if it ends without an answer."""
         try:
             helper = self._hire()
             if helper is None or helper.stdin is None or helper.stdout is None:
                 return None
-            helper.stdin.write(json.dumps(path) + "\n")
+            helper.stdin.write(json.dumps([path, crc]) + "\n")
             helper.stdin.flush()
             return json.loads(helper.stdout.readline())
         except (OSError, ValueError) as error:

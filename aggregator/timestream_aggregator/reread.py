@@ -1,7 +1,7 @@
 """Reads published files back, in a process of its own and of low priority, for a recorder that asks for it.
 
-A line with a file's path comes in, a JSON object goes out: what is on the disk now, as the bytes' checksums and
-as spt3g, the library of its readers, sees it. A path that is empty, or the end of the input, is the end.
+A line with a file's path and CRC-32C comes in, a JSON list; a JSON object goes out: what is on the disk now, as the
+bytes' checksums and as spt3g, the library of its readers, sees it. The end of the input is the end.
 """
 
 import hashlib
@@ -23,17 +23,16 @@ def main() -> int:
     """Answer until there is nothing more to read."""
     _step_back()
     for line in sys.stdin:
-        path = line.rstrip("\n")
-        if not path:
-            break
-        sys.stdout.write(json.dumps(reread(json.loads(path))) + "\n")
+        path, crc = json.loads(line)
+        sys.stdout.write(json.dumps(reread(path, crc)) + "\n")
         sys.stdout.flush()
     return 0
 
 
-def reread(path: str) -> dict[str, object]:
+def reread(path: str, wanted: int) -> dict[str, object]:
     """Return `bytes`, `crc32c`, `sha256` and `frames` of a file; `why` if spt3g does not load all of it.
 
+    spt3g believes any length that it finds, so it gets no file whose CRC-32C is not the one that is `wanted`.
     `absent` is there if the file is not, `why` alone if it cannot be read.
     """
     try:
@@ -42,7 +41,7 @@ def reread(path: str) -> dict[str, object]:
         return {"absent": True}
     except OSError as error:
         return {"why": f"it cannot be read: {error.strerror}"}
-    frames, why = _load(path)
+    frames, why = _load(path) if crc == wanted else (0, None)
     return {"bytes": size, "crc32c": crc, "sha256": sha256, "frames": frames, "why": why}
 
 

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     args = _parser(words[0] if words else "").parse_args(words)
-    return import_module(f"timestream_aggregator.{COMMANDS[args.command][0]}").run(args)
+    return import_module(f"timestream_aggregator.commands.{COMMANDS[args.command][0]}").run(args)
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:
@@ -39,7 +39,7 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
     for name, (module_name, summary) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary}.", allow_abbrev=False)
         if name == chosen:
-            import_module(f"timestream_aggregator.{module_name}").add_arguments(command)
+            import_module(f"timestream_aggregator.commands.{module_name}").add_arguments(command)
     return parser
 
 

@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from timestream_aggregator.actions import Moment
+from timestream_aggregator.core.actions import Moment
 from timestream_api import report
 
 SEGMENT_BYTES: Final = 2 << 20

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
-from timestream_aggregator.actions import Moment
+from timestream_aggregator.core.actions import Moment
 
 HEALTHY: Final = 30.0  # seconds within which a loop has to go round
 

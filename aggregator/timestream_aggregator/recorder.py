@@ -11,24 +11,24 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Final
 
-from timestream_aggregator.account import Last, OutputState
-from timestream_aggregator.actions import NoteKind
 from timestream_aggregator.buffer import Buffer, Stopped
 from timestream_aggregator.clock import Pulse, utc
-from timestream_aggregator.disk import Disk
-from timestream_aggregator.files import DataFolder
-from timestream_aggregator.history import History, Written, read
-from timestream_aggregator.ledger import Ledger
-from timestream_aggregator.losses import Losses
-from timestream_aggregator.output import Neighbours, Output
-from timestream_aggregator.progress import Snapshot, State
-from timestream_aggregator.quarantine import Quarantine
-from timestream_aggregator.readback import Readback
-from timestream_aggregator.recovery import Recovery
-from timestream_aggregator.source import Source
-from timestream_aggregator.stall import Stall
-from timestream_aggregator.storage import StorageWatch
-from timestream_aggregator.writer import Resumed, Writer
+from timestream_aggregator.core.actions import NoteKind
+from timestream_aggregator.core.progress import Snapshot, State
+from timestream_aggregator.disk.calls import Disk
+from timestream_aggregator.disk.folder import DataFolder
+from timestream_aggregator.disk.quarantine import Quarantine
+from timestream_aggregator.ledger.file import Ledger
+from timestream_aggregator.ledger.losses import Losses
+from timestream_aggregator.ledger.recent import History, Written, read
+from timestream_aggregator.network.source import Source
+from timestream_aggregator.readback.readback import Readback
+from timestream_aggregator.recovery.recovery import Recovery
+from timestream_aggregator.writing.patience import Stall
+from timestream_aggregator.writing.space import StorageWatch
+from timestream_aggregator.writing.stream_files import Neighbours, Output
+from timestream_aggregator.writing.tally import Last, OutputState
+from timestream_aggregator.writing.writer import Resumed, Writer
 from timestream_api import report as api
 from timestream_api.ledger import Fact, Started
 from timestream_api.settings import RecorderSettings

@@ -26,7 +26,7 @@ class Model(BaseModel):
 
 
 class Layout(StrEnum):
-    """How folders and files are named (see `timestream_aggregator.naming`)."""
+    """How folders and files are named (see `timestream_aggregator.core.naming`)."""
 
     TIMESTAMP = "Timestamp"
     SESSION = "Session"

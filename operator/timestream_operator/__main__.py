@@ -1,7 +1,7 @@
 """Start of the operator: `python -m timestream_operator`. Settings, logging, the parts put together."""
 
 import os
-import socket
+import platform
 import sys
 
 from timestream_operator.cache import Cache
@@ -26,7 +26,7 @@ def main() -> int:
         return 1
     cache = Cache()
     defaults = Defaults(settings.recorder_image, settings.recorder_image_pull_policy)
-    controller = Controller(cluster, cache, defaults, socket.gethostname())
+    controller = Controller(cluster, cache, defaults, platform.node())
     queue = WorkQueue[Key](controller.reconcile, settings.workers)
     Watch(cache, controller, queue, settings.namespace).run(settings.health_port)
     return 0

@@ -14,7 +14,7 @@ from tests.cluster.commands import CommandError
 from tests.cluster.node.node import Node
 from tests.recorder.frames import read_frames, spt3g_reads
 from tests.recorder.sender import Sender, SentFrame
-from timestream_aggregator.ledger import lines
+from timestream_aggregator.ledger.file import lines
 from timestream_api.ledger import Verified
 
 OWN_FOLDER: Final = ".timestream-aggregator"

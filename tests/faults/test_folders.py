@@ -15,8 +15,8 @@ from tests.faults.warm import Warm
 from tests.recorder.frames import frame_bytes
 from tests.recorder.raw_server import RawServer
 from tests.recorder.recorder import OWN_FOLDER, published, staged
-from timestream_aggregator.files import staged_name
-from timestream_aggregator.naming import Base, FileId
+from timestream_aggregator.core.naming import Base, FileId
+from timestream_aggregator.disk.folder import staged_name
 from timestream_api.ledger import Recovered, Torn
 
 NOBODY, UNUSABLE_FOLDER, KILLED = 65534, 73, -9

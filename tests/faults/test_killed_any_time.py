@@ -15,7 +15,7 @@ from tests.faults.rehearsal import record, until
 from tests.faults.warm import Warm
 from tests.recorder.raw_server import RawServer
 from tests.recorder.sender import Sender, SentFrame
-from timestream_aggregator import ledger
+from timestream_aggregator.ledger import file as ledger
 from timestream_api.ledger import Verified
 
 KILLS = RUNS or 15

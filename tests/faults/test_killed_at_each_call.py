@@ -15,8 +15,8 @@ from tests.faults.warm import Warm
 from tests.recorder.raw_server import RawServer
 from tests.recorder.recorder import OWN_FOLDER, staged
 from tests.recorder.sender import SentFrame
-from timestream_aggregator.files import staged_name
-from timestream_aggregator.naming import Base, FileId
+from timestream_aggregator.core.naming import Base, FileId
+from timestream_aggregator.disk.folder import staged_name
 
 KILLED, NOT_BEGUN = -9, -15
 THIRD = session(1_700_000_200, scans=2, payload=1_000)

@@ -16,7 +16,7 @@ from tests.faults.warm import Warm
 from tests.recorder.raw_server import RawServer
 from tests.recorder.recorder import Recorder, staged
 from tests.recorder.sender import Sender, SentFrame
-from timestream_aggregator import ledger
+from timestream_aggregator.ledger import file as ledger
 from timestream_api.ledger import Published, TroubleOver
 
 pytestmark = needs_mounts

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from spt3g import core as untyped_core
 
 from tests.fuzz.plain import Seen, Stream, parse
-from timestream_aggregator.wire import Damaged, Frame, Parser, WireError
+from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
 
 core: Final[Any] = untyped_core
 ROOM: Final = 128 << 10  # bytes of memory that do not depend on what arrives

@@ -5,8 +5,8 @@ from typing import Any, Final, cast
 
 from tests.fuzz.mutations import CORPUS, mend
 from tests.unit.frames import entry, frame, g3_bool, g3_double, g3_int, g3_string, g3_time, header, raw_frame
-from timestream_aggregator.simulate.schedule import Kind, Plan
-from timestream_aggregator.simulate.streamer import Streamer
+from timestream_aggregator.commands.simulate.schedule import Kind, Plan
+from timestream_aggregator.commands.simulate.streamer import Streamer
 
 _SMALL: Final = frame(session=1_700_000_000, num=1, stream="ufm_mv19")
 

@@ -13,9 +13,9 @@ from typing import Any, Final, Protocol, cast
 import numpy as np
 from spt3g import core as untyped_core
 
-from timestream_aggregator.simulate.door import core
-from timestream_aggregator.simulate.faults import parse
-from timestream_aggregator.simulate.front import Front
+from timestream_aggregator.commands.simulate.door import core
+from timestream_aggregator.commands.simulate.faults import parse
+from timestream_aggregator.commands.simulate.front import Front
 
 EXIT_SECONDS: Final = 10.0
 

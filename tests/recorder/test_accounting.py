@@ -7,7 +7,7 @@ from tests.recorder.frames import frame_bytes
 from tests.recorder.raw_server import RawServer
 from tests.recorder.recorder import Recorder, assert_readable, names, recorded_digests
 from tests.recorder.sender import Sender
-from timestream_aggregator.ledger import lines
+from timestream_aggregator.ledger.file import lines
 from timestream_api.ledger import Duplicate, Loss, Verified
 from timestream_api.report import LossCause
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.recorder.recorder import Recorder, published
-from timestream_aggregator.journal import journal_of
-from timestream_aggregator.wire import Frame, Parser
+from timestream_aggregator.g3.parser import Frame, Parser
+from timestream_aggregator.ledger.summary import journal_of
 
 STREAM = ("--channels=4", "--sample-rate=40", "--frame-time=0.1", "--sessions=1")
 

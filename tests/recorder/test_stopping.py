@@ -15,7 +15,7 @@ from tests.recorder.recorder import (
     staged,
 )
 from tests.recorder.sender import Sender, SentFrame
-from timestream_aggregator.ledger import lines
+from timestream_aggregator.ledger.file import lines
 from timestream_api.ledger import Recovered
 from timestream_api.values import Layout
 

@@ -7,9 +7,9 @@ from functools import cache
 from typing import Final
 
 from tests.unit.frames import frame
-from timestream_aggregator.acquisition import Recording, Rules
-from timestream_aggregator.actions import Action, Close, Moment, Note, Open, Write, WriteHead
-from timestream_aggregator.wire import Frame, Parser
+from timestream_aggregator.core.acquisition import Recording, Rules
+from timestream_aggregator.core.actions import Action, Close, Moment, Note, Open, Write, WriteHead
+from timestream_aggregator.g3.parser import Frame, Parser
 from timestream_api.report import CloseReason
 
 EPOCH: Final = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC

@@ -11,8 +11,8 @@ from tests.fuzz.properties import spt3g_loads
 from tests.unit.disk_layers import File
 from tests.unit.recorder_world import ROOT, STAGING, Clock
 from tests.unit.simulated_disk import SimulatedDisk
-from timestream_aggregator.files import OWN_FOLDER
-from timestream_aggregator.ledger import NAME
+from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_aggregator.ledger.file import NAME
 
 OWN: Final = ROOT / OWN_FOLDER
 LEDGER: Final = OWN / NAME

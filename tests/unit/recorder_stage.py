@@ -15,7 +15,7 @@ from tests.unit.recorder_world import ROOT, STAGING, Clock, Run
 from tests.unit.simulated_disk import KilledError
 from tests.unit.story import Sender, Wire
 from timestream_aggregator.buffer import Connected, Disconnected, Silent
-from timestream_aggregator.files import UnusableFolderError
+from timestream_aggregator.disk.folder import UnusableFolderError
 from timestream_api.ledger import Line, Loss, Published, Recovered, decode
 from timestream_api.settings import RecorderSettings
 from timestream_api.values import Layout

@@ -19,25 +19,25 @@ from unittest.mock import patch
 from tests.unit.simulated_disk import SimulatedDisk
 from timestream_aggregator import buffer as buffer_module
 from timestream_aggregator import clock as clock_module
-from timestream_aggregator import files as files_module
-from timestream_aggregator import ledger as ledger_module
-from timestream_aggregator import output as output_module
-from timestream_aggregator import quarantine as quarantine_module
-from timestream_aggregator import stall as stall_module
-from timestream_aggregator import writer as writer_module
-from timestream_aggregator.account import Recordable
-from timestream_aggregator.actions import Moment
 from timestream_aggregator.buffer import Buffer, Item, Received, Segment
 from timestream_aggregator.clock import Pulse
-from timestream_aggregator.files import OWN_FOLDER, DataFolder
-from timestream_aggregator.history import History, read
-from timestream_aggregator.ledger import Ledger
-from timestream_aggregator.losses import Losses
-from timestream_aggregator.output import Neighbours, Output
-from timestream_aggregator.quarantine import Quarantine
-from timestream_aggregator.recovery import Recovery
-from timestream_aggregator.stall import Stall
-from timestream_aggregator.writer import Resumed, Writer
+from timestream_aggregator.core.actions import Moment
+from timestream_aggregator.disk import folder as files_module
+from timestream_aggregator.disk import quarantine as quarantine_module
+from timestream_aggregator.disk.folder import OWN_FOLDER, DataFolder
+from timestream_aggregator.disk.quarantine import Quarantine
+from timestream_aggregator.ledger import file as ledger_module
+from timestream_aggregator.ledger.file import Ledger
+from timestream_aggregator.ledger.losses import Losses
+from timestream_aggregator.ledger.recent import History, read
+from timestream_aggregator.recovery.recovery import Recovery
+from timestream_aggregator.writing import patience as stall_module
+from timestream_aggregator.writing import stream_files as output_module
+from timestream_aggregator.writing import writer as writer_module
+from timestream_aggregator.writing.patience import Stall
+from timestream_aggregator.writing.stream_files import Neighbours, Output
+from timestream_aggregator.writing.tally import Recordable
+from timestream_aggregator.writing.writer import Resumed, Writer
 from timestream_api.ledger import Fact, Left, Loss
 from timestream_api.report import LossCause
 from timestream_api.settings import RecorderSettings

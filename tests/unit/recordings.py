@@ -8,8 +8,8 @@ from typing import Any, Final
 from crc32c import crc32c
 
 from tests.recorder.frames import frame_bytes
-from timestream_aggregator import verify
-from timestream_aggregator.ledger import Ledger
+from timestream_aggregator.commands import verify
+from timestream_aggregator.ledger.file import Ledger
 from timestream_api import ledger
 from timestream_api.report import CloseReason
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from tests.unit.disk_layers import File, Folder, Layers
-from timestream_aggregator.disk import Disk
+from timestream_aggregator.disk.calls import Disk
 
 P = ParamSpec("P")
 R = TypeVar("R")

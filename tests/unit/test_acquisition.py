@@ -4,10 +4,10 @@ import pytest
 
 from tests.unit.desk import ALIVE, CLEANSE, END, START, Desk, flow, make, moment
 from tests.unit.frames import g3_string, raw_frame
-from timestream_aggregator.acquisition import Recording, Rules
-from timestream_aggregator.actions import Close, Note, NoteKind, Open
-from timestream_aggregator.progress import Event, IllegalTransitionError, State, advance
-from timestream_aggregator.wire import Frame, Parser
+from timestream_aggregator.core.acquisition import Recording, Rules
+from timestream_aggregator.core.actions import Close, Note, NoteKind, Open
+from timestream_aggregator.core.progress import Event, IllegalTransitionError, State, advance
+from timestream_aggregator.g3.parser import Frame, Parser
 from timestream_api.report import CloseReason, LossCause
 from timestream_api.settings import RecorderSettings
 from timestream_api.values import Layout

@@ -6,8 +6,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from timestream_aggregator.actions import Moment
 from timestream_aggregator.buffer import SEGMENT_BYTES, Buffer, Connected, Received, Segment
+from timestream_aggregator.core.actions import Moment
 
 
 def fill(buffer: Buffer, size: int = SEGMENT_BYTES, at: float = 0.0, timeout: float = 1.0) -> Received | None:

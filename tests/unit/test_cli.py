@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timestream_aggregator import options
+from timestream_aggregator.commands import options
 from timestream_api.settings import MIB, RecorderSettings
 from timestream_api.values import Layout, LogLevel
 
@@ -146,7 +146,8 @@ def test_what_keeps_the_recorder_from_starting_is_one_line_and_an_exit_code(
 
 def test_recording_loads_neither_spt3g_nor_numpy_nor_a_kubernetes_client() -> None:
     code = (
-        "import sys, timestream_aggregator.record, timestream_aggregator.server, timestream_aggregator.reporting\n"
+        "import sys, timestream_aggregator.commands.record\n"
+        "import timestream_aggregator.reporting.server, timestream_aggregator.reporting.apiserver\n"
         "print([name for name in ('spt3g', 'numpy', 'kubernetes', 'kopf') if name in sys.modules])"
     )
     done = subprocess.run(

@@ -15,8 +15,9 @@ from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timestream_aggregator.disk import Disk
-from timestream_aggregator.files import (
+from timestream_aggregator.core.naming import Base, FileId
+from timestream_aggregator.disk.calls import Disk
+from timestream_aggregator.disk.folder import (
     OWN_FOLDER,
     ChangedOnDiskError,
     DataFolder,
@@ -25,8 +26,7 @@ from timestream_aggregator.files import (
     staged_name,
     wanted_path,
 )
-from timestream_aggregator.naming import Base, FileId
-from timestream_aggregator.pieces import WRITE_LIMIT, batches, rest
+from timestream_aggregator.disk.pieces import WRITE_LIMIT, batches, rest
 
 BASE = Base("17000/crate1", "1700000000")
 CALLS = [name for name in vars(Disk) if not name.startswith("_")]

@@ -3,10 +3,10 @@
 import logging
 from pathlib import Path
 
-from timestream_aggregator.disk import Disk
-from timestream_aggregator.files import OWN_FOLDER
-from timestream_aggregator.history import History, Written, read
-from timestream_aggregator.ledger import Ledger
+from timestream_aggregator.disk.calls import Disk
+from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_aggregator.ledger.file import Ledger
+from timestream_aggregator.ledger.recent import History, Written, read
 from timestream_api import ledger
 from timestream_api.report import CloseReason
 

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timestream_aggregator import ledger
-from timestream_aggregator.actions import NoteKind
-from timestream_aggregator.disk import Disk
-from timestream_aggregator.files import OWN_FOLDER
-from timestream_aggregator.ledger import Ledger, lines
-from timestream_aggregator.writer import _FACTS  # pyright: ignore[reportPrivateUsage]
+from timestream_aggregator.core.actions import NoteKind
+from timestream_aggregator.disk.calls import Disk
+from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_aggregator.ledger import file as ledger
+from timestream_aggregator.ledger.file import Ledger, lines
+from timestream_aggregator.writing.writer import _FACTS  # pyright: ignore[reportPrivateUsage]
 from timestream_api import ledger as facts
 
 LOG = logging.getLogger("test")

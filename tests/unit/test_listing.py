@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from timestream_aggregator import listing
+from timestream_aggregator.commands import listing
 
 AT = 1_700_000_600
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unit.recordings import GOOD, SESSION, published, recorded, told, written
-from timestream_aggregator import listing
+from timestream_aggregator.commands import listing
 from timestream_api import ledger
 
 FIRST = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timestream_aggregator.naming import Base, FileId, base_for, next_number, parse, safe_stream_id
+from timestream_aggregator.core.naming import Base, FileId, base_for, next_number, parse, safe_stream_id
 from timestream_api.values import Layout
 
 ARRIVAL = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC).timestamp()

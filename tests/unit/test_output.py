@@ -12,15 +12,15 @@ from typing import TypeVar
 
 import pytest
 
-from timestream_aggregator.account import Acquired
 from timestream_aggregator.clock import Pulse, utc
-from timestream_aggregator.disk import Disk
-from timestream_aggregator.files import OWN_FOLDER, DataFolder
-from timestream_aggregator.ledger import Ledger, lines
-from timestream_aggregator.losses import Losses
-from timestream_aggregator.naming import Base, FileId
-from timestream_aggregator.output import Neighbours, Output
-from timestream_aggregator.stall import Stall
+from timestream_aggregator.core.naming import Base, FileId
+from timestream_aggregator.disk.calls import Disk
+from timestream_aggregator.disk.folder import OWN_FOLDER, DataFolder
+from timestream_aggregator.ledger.file import Ledger, lines
+from timestream_aggregator.ledger.losses import Losses
+from timestream_aggregator.writing.patience import Stall
+from timestream_aggregator.writing.stream_files import Neighbours, Output
+from timestream_aggregator.writing.tally import Acquired
 from timestream_api.ledger import Fact, Left, Loss
 from timestream_api.report import CloseReason
 

@@ -12,8 +12,8 @@ import pytest
 from crc32c import crc32c
 
 from tests.unit.frames import frame
-from timestream_aggregator.history import Written
-from timestream_aggregator.readback import Readback
+from timestream_aggregator.ledger.recent import Written
+from timestream_aggregator.readback.readback import Readback
 from timestream_api import ledger
 
 FRAMES = [frame("S", session=1_700_000_000, num=number, data=b"x" * 300) for number in range(5)]
@@ -119,7 +119,7 @@ def test_a_file_that_was_fetched_away_is_neither_good_nor_bad(tmp_path: Path, re
 def test_when_the_helper_is_killed_another_one_goes_on(
     tmp_path: Path, reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("timestream_aggregator.readback.RETRY_AFTER", 0.05)
+    monkeypatch.setattr("timestream_aggregator.readback.readback.RETRY_AFTER", 0.05)
     (tmp_path / "a.g3").write_bytes(WHOLE)
     assert reading.verified().good
     helper = reading.readback.helper
@@ -131,7 +131,7 @@ def test_when_the_helper_is_killed_another_one_goes_on(
 
 
 def test_a_helper_that_has_nothing_to_do_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("timestream_aggregator.readback.IDLE", 0.3)
+    monkeypatch.setattr("timestream_aggregator.readback.readback.IDLE", 0.3)
     (tmp_path / "a.g3").write_bytes(WHOLE)
     reading = Reading(tmp_path)
     assert reading.verified().good

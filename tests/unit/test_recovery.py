@@ -12,13 +12,13 @@ import pytest
 
 from tests.unit.frames import frame, header
 from tests.unit.test_files import FailingDisk
-from timestream_aggregator.disk import Disk
-from timestream_aggregator.files import OWN_FOLDER, DataFolder, StagedFile, staged_name
-from timestream_aggregator.history import History, read
-from timestream_aggregator.ledger import Ledger
-from timestream_aggregator.losses import Losses
-from timestream_aggregator.naming import Base, FileId
-from timestream_aggregator.recovery import Recovered, Recovery
+from timestream_aggregator.core.naming import Base, FileId
+from timestream_aggregator.disk.calls import Disk
+from timestream_aggregator.disk.folder import OWN_FOLDER, DataFolder, StagedFile, staged_name
+from timestream_aggregator.ledger.file import Ledger
+from timestream_aggregator.ledger.losses import Losses
+from timestream_aggregator.ledger.recent import History, read
+from timestream_aggregator.recovery.recovery import Recovered, Recovery
 from timestream_api import ledger
 
 WANTED = FileId(Base("17000", "2023-11-14-22-13-20"), 3)

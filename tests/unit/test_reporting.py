@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.unit.authority import make_account
-from timestream_aggregator.reporting import ApiServer, Reporter, ReportingError
+from timestream_aggregator.reporting.apiserver import ApiServer, Reporter, ReportingError
 from timestream_api.report import Connection, ConnectionState, Report
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from timestream_aggregator.server import MOST_AT_ONCE, StatusServer
+from timestream_aggregator.reporting.server import MOST_AT_ONCE, StatusServer
 from timestream_api.report import (
     Buffer,
     CloseReason,

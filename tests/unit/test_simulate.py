@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from tests.recorder.frames import split_frames
-from timestream_aggregator import simulate
-from timestream_aggregator.simulate.outlet import Outlet
-from timestream_aggregator.simulate.schedule import Kind, Plan, Step, schedule
-from timestream_aggregator.simulate.streamer import Detectors, Streamer
+from timestream_aggregator.commands import simulate
+from timestream_aggregator.commands.simulate.outlet import Outlet
+from timestream_aggregator.commands.simulate.schedule import Kind, Plan, Step, schedule
+from timestream_aggregator.commands.simulate.streamer import Detectors, Streamer
 
 SMALL: Final = Plan(channels=4, sample_rate=10, frame_time=0.5, session_time=2, pause=3, sessions=2)
 SIMULATE: Final = (
-    "import argparse, sys; from timestream_aggregator import simulate as s;"
+    "import argparse, sys; from timestream_aggregator.commands import simulate as s;"
     "p = argparse.ArgumentParser('simulate'); s.add_arguments(p); sys.exit(s.run(p.parse_args()))"
 )
 
@@ -272,6 +272,6 @@ def test_a_wrong_value_is_refused_with_exit_code_2(
 
 
 def test_the_other_commands_do_not_load_spt3g_when_they_ask_for_the_options() -> None:
-    check = "import sys; from timestream_aggregator import simulate, verify; sys.exit('spt3g' in sys.modules)"
+    check = "import sys; from timestream_aggregator.commands import simulate, verify; sys.exit('spt3g' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

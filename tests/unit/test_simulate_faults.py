@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from timestream_aggregator import simulate
-from timestream_aggregator.simulate.faults import ABOUT, Fault, FaultKind, Garbage, parse
-from timestream_aggregator.simulate.schedule import Kind, Plan, Step, schedule
+from timestream_aggregator.commands import simulate
+from timestream_aggregator.commands.simulate.faults import ABOUT, Fault, FaultKind, Garbage, parse
+from timestream_aggregator.commands.simulate.schedule import Kind, Plan, Step, schedule
 
 ENOUGH = 300
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.simulated_disk import Fault, KilledError, SimulatedDisk
-from timestream_aggregator.disk import Disk
+from timestream_aggregator.disk.calls import Disk
 
 ROOT = Path("/data")
 NAMES = st.sampled_from(["a", "b", "folder/a", "folder/deep/b"])

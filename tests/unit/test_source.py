@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from timestream_aggregator import sockets
 from timestream_aggregator.buffer import (
     SEGMENT_BYTES,
     Buffer,
@@ -24,7 +23,8 @@ from timestream_aggregator.buffer import (
     Stopped,
     Succeeding,
 )
-from timestream_aggregator.source import Source
+from timestream_aggregator.network import sockets
+from timestream_aggregator.network.source import Source
 from timestream_api.report import ConnectionState
 from timestream_api.settings import RecorderSettings
 

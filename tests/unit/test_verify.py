@@ -9,8 +9,8 @@ from crc32c import crc32c
 from tests.recorder.frames import frame_bytes
 from tests.unit.recordings import GOOD, SESSION, frame, written
 from tests.unit.recordings import run_verify as run
-from timestream_aggregator import verify
-from timestream_aggregator.verify import reading
+from timestream_aggregator.commands import verify
+from timestream_aggregator.commands.verify import reading
 
 
 def troubles(folder: Path, *frames: bytes) -> list[str]:

@@ -10,8 +10,8 @@ from crc32c import crc32c
 
 from tests.unit.recordings import GOOD, SESSION, frame, published, recorded, told, written
 from tests.unit.recordings import run_verify as run
-from timestream_aggregator import verify
-from timestream_aggregator.verify.report import Ledger as Says
+from timestream_aggregator.commands import verify
+from timestream_aggregator.commands.verify.report import Ledger as Says
 from timestream_api import ledger
 
 

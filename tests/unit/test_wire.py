@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.frames import entry, frame, g3_int, g3_string, header, raw_frame, raw_frames
-from timestream_aggregator.wire import NOT_AN_INT, Damaged, Frame, Parser, WireError
+from timestream_aggregator.g3.parser import NOT_AN_INT, Damaged, Frame, Parser, WireError
 
 MIB = 1 << 20
 

@@ -5,7 +5,7 @@ import pytest
 from spt3g import core as untyped_core
 
 from tests.unit.frames import g3_bool, g3_double, g3_int, g3_string, g3_time, raw_frame
-from timestream_aggregator.wire import NOT_AN_INT, Frame, Parser
+from timestream_aggregator.g3.parser import NOT_AN_INT, Frame, Parser
 
 core: Any = untyped_core
 

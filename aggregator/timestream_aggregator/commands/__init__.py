@@ -1,0 +1,1 @@
+"""The faces of the command line, one module or folder a command."""

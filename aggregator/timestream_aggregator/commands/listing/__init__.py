@@ -1,0 +1,52 @@
+"""List the acquisitions and files of a data folder, and what is missing of them.
+
+The ledger tells; for files that it does not know there are names, sizes and times of change. No file but the
+ledger is opened, so that listing never gets into the way of recording, and ten thousand files take a moment.
+`catalog` puts both together, `output` writes.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Final
+
+from timestream_aggregator.commands.listing.catalog import catalog
+from timestream_aggregator.commands.listing.output import objects, table
+from timestream_aggregator.commands.shelf import files, staged
+from timestream_aggregator.ledger.summary import journal_of
+
+_EPILOG: Final = """
+FRAMES and LOST are what the ledger of the data folder tells: frames that are there, those repeated at the
+beginning of a file left out, and frames that the sender counted and that are in no file. `absent` are numbers
+of files that are not here (any more). Below the table stands what has no final name yet. `verify` reads what
+is in the files.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `ls`."""
+    parser.epilog = _EPILOG
+    add = parser.add_argument
+    add("path", nargs="?", type=Path, default=Path("/data"), help="the data folder (/data)")
+    add("--files", action="store_true", help="list each file, too")
+    add("--all", action="store_true", help="list acquisitions whose files are all gone, too")
+    add("--json", action="store_true", help="one JSON object a line, no table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the table. Return 0, or 2 if there is no such folder or it cannot be read."""
+    try:
+        waiting = staged(
+            args.path
+        )  # first: what is published in the meantime is then listed twice, not never
+        found = list(files(args.path))
+        result = catalog(found, journal_of(args.path))
+    except OSError as error:
+        sys.stderr.write(f"ls: {error.filename}: {error.strerror}\n")
+        return 2
+    if args.json:
+        lines = objects(result, waiting, with_files=args.files, everything=args.all)
+    else:
+        lines = table(args.path, result, waiting, with_files=args.files, everything=args.all)
+    sys.stdout.writelines(lines)
+    return 0

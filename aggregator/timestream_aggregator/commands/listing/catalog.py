@@ -1,0 +1,238 @@
+"""Puts together what stands in a data folder and what its ledger tells, by acquisition."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+from timestream_aggregator.commands.shelf import Found
+from timestream_aggregator.core.naming import FileId, parse
+from timestream_aggregator.ledger.summary import FileEntry, Journal, Missing, ranges
+
+STEM_TIME: Final = "%Y-%m-%d-%H-%M-%S"
+
+
+class State(StrEnum):
+    """What there is to know of a file at a glance: the worst that is true."""
+
+    ABSENT = "absent"  # published, and not here
+    SIZE = "OTHER SIZE"  # than was published
+    DAMAGED = "DAMAGED"  # says the read-back
+    VERIFIED = "verified"
+    PUBLISHED = "published"  # not read back, or not yet
+    UNKNOWN = "not in the ledger"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of an acquisition, here (`found`), in the ledger (`entry`), or both."""
+
+    path: str
+    number: int
+    found: Found | None
+    entry: FileEntry | None
+
+    @property
+    def state(self) -> State:
+        """What there is to know of it."""
+        entry, found = self.entry, self.found
+        if found is None:
+            return State.ABSENT
+        if entry is None:
+            return State.UNKNOWN
+        if entry.bytes != found.bytes:
+            return State.SIZE
+        if entry.good is None:
+            return State.PUBLISHED
+        return State.VERIFIED if entry.good else State.DAMAGED
+
+    @property
+    def frames(self) -> int:
+        """Frames in it that are in no earlier file."""
+        return self.entry.frames - self.entry.repeated if self.entry else 0
+
+    @property
+    def first(self) -> float | None:
+        """When its first frame arrived, Unix seconds, if the ledger tells."""
+        return self.entry.first_time.timestamp() if self.entry and self.entry.first_time else None
+
+    @property
+    def last(self) -> float | None:
+        """When its last frame arrived, or else it was changed, Unix seconds."""
+        if self.entry and self.entry.last_time:
+            return self.entry.last_time.timestamp()
+        return self.found.changed if self.found else None
+
+
+@dataclass(slots=True)
+class Acquisition:
+    """The files of one acquisition. Times are Unix seconds, `lost` and `duplicates` are frames."""
+
+    name: str
+    stem: str
+    files: list[File] = field(default_factory=list[File])
+    holes: list[int] = field(default_factory=list[int])  # numbers that nobody knows of
+    lost: int = 0
+    duplicates: int = 0
+
+    @property
+    def here(self) -> list[File]:
+        """The files that are not absent."""
+        return [file for file in self.files if file.found is not None]
+
+    @property
+    def absent(self) -> list[tuple[int, int]]:
+        """The numbers that have no file here."""
+        gone = [file.number for file in self.files if file.found is None]
+        return list(ranges(sorted(gone + self.holes)))
+
+    @property
+    def session(self) -> int | None:
+        """The session_id, from the ledger, or else from the name."""
+        told = (file.entry.session_id for file in self.files if file.entry)
+        by_name = int(self.stem) if self.stem.isdecimal() else None
+        return next((session for session in told if session is not None), by_name)
+
+    @property
+    def first(self) -> float | None:
+        """When the acquisition began, from the ledger, or else from the name."""
+        begun = self.files[0].first
+        if begun is not None:
+            return begun
+        if self.stem.isdecimal():
+            return float(self.stem)
+        try:
+            return datetime.strptime(self.stem, STEM_TIME).replace(tzinfo=UTC).timestamp()
+        except ValueError:
+            return None
+
+    @property
+    def last(self) -> float | None:
+        """When its last frame arrived, or else its last file was changed."""
+        return max((file.last for file in self.files if file.last is not None), default=None)
+
+    @property
+    def bytes(self) -> int:
+        """How many are here."""
+        return sum(file.found.bytes for file in self.files if file.found)
+
+    @property
+    def frames(self) -> int | None:
+        """How many the ledger tells of in the files that are here; None if it tells of none."""
+        told = [file.frames for file in self.here if file.entry]
+        return sum(told) if told else None
+
+    @property
+    def recovered(self) -> int:
+        """How many files were completed after a crash."""
+        return sum(file.entry is not None and file.entry.recovered for file in self.files)
+
+    def count(self, state: State) -> int:
+        """Return how many files are in `state`."""
+        return sum(file.state is state for file in self.files)
+
+
+@dataclass(slots=True)
+class Catalog:
+    """All acquisitions by name; `strangers` bear no name of ours; `lost_elsewhere` belongs to no acquisition."""
+
+    acquisitions: list[Acquisition]
+    strangers: list[Found]
+    journal: Journal | None
+    lost_elsewhere: int = 0
+
+    def listed(self, *, everything: bool) -> list[Acquisition]:
+        """Return the acquisitions with files here, or all."""
+        return [one for one in self.acquisitions if everything or one.here]
+
+
+def catalog(found: Iterable[Found], journal: Journal | None) -> Catalog:
+    """Return the catalog of the files `found` and those that the ledger tells of."""
+    here, strangers = dict[str, tuple[FileId, Found]](), list[Found]()
+    for file in found:
+        given = parse(file.path)
+        if given is None:
+            strangers.append(file)
+        else:
+            here[file.path] = given, file
+    acquisitions: dict[str, Acquisition] = {}
+    for given, file in _files(here, journal):
+        name = f"{given.base.folder}/{given.base.stem}"
+        acquisitions.setdefault(name, Acquisition(name, given.base.stem)).files.append(file)
+    for acquisition in acquisitions.values():
+        _finish(acquisition, journal)
+    result = Catalog([acquisitions[name] for name in sorted(acquisitions)], strangers, journal)
+    if journal is not None:
+        _count_missing(result, journal)
+    return result
+
+
+def _files(here: dict[str, tuple[FileId, Found]], journal: Journal | None) -> Iterator[tuple[FileId, File]]:
+    """Yield the files that are here, and those that only the ledger knows."""
+    entries = {} if journal is None else journal.files
+    for path, (given, found) in here.items():
+        yield given, File(path, given.number, found, entries.get(path))
+    for path, entry in entries.items():
+        given = parse(path)
+        if path not in here and given is not None:
+            yield given, File(path, given.number, None, entry)
+
+
+def _finish(acquisition: Acquisition, journal: Journal | None) -> None:
+    """Put the files in order, and find the numbers between them that have none."""
+    acquisition.files.sort(key=lambda file: file.number)
+    known = {file.number for file in acquisition.files}
+    removed: set[str] = set() if journal is None else journal.removed
+    acquisition.holes = [
+        number
+        for number in range(acquisition.files[-1].number)
+        if number not in known and f"{acquisition.name}_{number:03}.g3" not in removed
+    ]
+
+
+def _count_missing(result: Catalog, journal: Journal) -> None:
+    """Count losses and duplicates to the acquisitions that they happened in."""
+    finder = _Finder(result.acquisitions)
+    for loss in journal.losses:
+        owner = finder.find(loss)
+        if owner is None:
+            result.lost_elsewhere += loss.count
+        else:
+            owner.lost += loss.count
+    for again in journal.duplicates:
+        owner = finder.find(again)
+        if owner is not None:
+            owner.duplicates += again.count
+
+
+class _Finder:
+    """Finds the acquisition that a loss belongs to: a session may have several, after a pause or a reconnect."""
+
+    def __init__(self, acquisitions: Iterable[Acquisition]) -> None:
+        self._by_name: dict[str, Acquisition] = {}
+        self._by_session: dict[int, list[tuple[FileEntry, Acquisition]]] = defaultdict(list)
+        for acquisition in acquisitions:
+            self._by_name[acquisition.name] = acquisition
+            for file in acquisition.files:
+                if file.entry is not None and file.entry.session_id is not None:
+                    self._by_session[file.entry.session_id].append((file.entry, acquisition))
+        for entries in self._by_session.values():
+            entries.sort(key=lambda pair: -1 if pair[0].last_frame_num is None else pair[0].last_frame_num)
+
+    def find(self, missing: Missing) -> Acquisition | None:
+        """Return the acquisition with the frame after those that are missing, or else the one before them."""
+        given = parse(missing.path) if missing.path else None
+        if given is not None:
+            return self._by_name.get(f"{given.base.folder}/{given.base.stem}")
+        if missing.session_id is None:
+            return None
+        before = None
+        for entry, acquisition in self._by_session.get(missing.session_id, ()):
+            if missing.stream not in {entry.stream, "recover"} and entry.stream != "recover":
+                continue
+            if missing.last is None or (entry.last_frame_num or 0) > missing.last:
+                return acquisition
+            before = acquisition
+        return before

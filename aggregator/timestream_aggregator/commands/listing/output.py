@@ -1,0 +1,199 @@
+"""What `ls` writes: a table for people, or lines of JSON for programs."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+from timestream_aggregator.commands.listing.catalog import Acquisition, Catalog, File, State
+from timestream_aggregator.commands.shelf import Found, Staged, moment
+
+_COLUMNS: Final = "{:<11} {:>6}  {:<9} {:>17} {:>10} {:>8}  {:<19}  {:<19}  {}"
+_FILES: Final = "    {:<17} {:>17} {:>10}  {:<15}  {:<19}  {:<19}  {:<8}  {}\n"
+
+
+def table(
+    root: Path, found: Catalog, staged: Sequence[Staged], *, with_files: bool, everything: bool
+) -> Iterator[str]:
+    """Yield the lines for people."""
+    listed = found.listed(everything=everything)
+    yield _COLUMNS.format(
+        "SESSION", "FILES", "NUMBERS", "BYTES", "FRAMES", "LOST", "FIRST (UTC)", "LAST (UTC)", "ACQUISITION"
+    ) + "\n"  # fmt: skip
+    for acquisition in listed:
+        yield _row(acquisition, found)
+        if with_files:
+            yield from _files(acquisition)
+    yield from (_stranger(file) for file in found.strangers)
+    yield _summary(listed, found)
+    yield from _rest(found, everything=everything)
+    yield from (f"{file.say(root)}\n" for file in staged)
+
+
+def objects(found: Catalog, staged: Sequence[Staged], *, with_files: bool, everything: bool) -> Iterator[str]:
+    """Yield the lines for programs: an object each, told apart by its first key."""
+    listed = found.listed(everything=everything)
+    values: chain[dict[str, object]] = chain(
+        *((_acquisition(one), *(map(_file, one.files) if with_files else ())) for one in listed),
+        (
+            {"stranger": file.path, "bytes": file.bytes, "changed": moment(file.changed)}
+            for file in found.strangers
+        ),
+        ({"staged": file.path, **asdict(file), "changed": moment(file.changed)} for file in staged),
+        [{"summary": _totals(listed, found)}],
+    )
+    yield from (json.dumps(value) + "\n" for value in values)
+
+
+def _row(acquisition: Acquisition, found: Catalog) -> str:
+    """Return the line of one acquisition."""
+    numbers = [file.number for file in acquisition.files]
+    line = _COLUMNS.format(
+        "-" if acquisition.session is None else acquisition.session,
+        f"{len(acquisition.here):,}",
+        f"{min(numbers):03}-{max(numbers):03}",
+        f"{acquisition.bytes:,}",
+        "-" if acquisition.frames is None else f"{acquisition.frames:,}",
+        "-" if found.journal is None else f"{acquisition.lost:,}",
+        _moment(acquisition.first),
+        _moment(acquisition.last),
+        acquisition.name,
+    )
+    remarks = ", ".join(_remarks(acquisition, found))
+    return f"{line}  ({remarks})\n" if remarks else f"{line}\n"
+
+
+def _remarks(acquisition: Acquisition, found: Catalog) -> Iterator[str]:
+    """Yield what is not as it should be, and what has been checked."""
+    absent = acquisition.absent
+    if absent:
+        numbers = ", ".join(f"{a:03}" if a == b else f"{a:03}-{b:03}" for a, b in absent)
+        yield f"absent: {numbers}"
+    if acquisition.duplicates:
+        yield f"{acquisition.duplicates:,} duplicates"
+    if acquisition.recovered:
+        yield f"{acquisition.recovered} recovered"
+    for state in (State.DAMAGED, State.SIZE, State.UNKNOWN):
+        count = acquisition.count(state)
+        if count and (state is not State.UNKNOWN or found.journal is not None):
+            yield f"{count} {state}"
+    verified = acquisition.count(State.VERIFIED)
+    if verified:
+        yield "verified" if verified == len(acquisition.here) else f"{verified} verified"
+
+
+def _files(acquisition: Acquisition) -> Iterator[str]:
+    """Yield a line for each file."""
+    yield _FILES.format(
+        "STATE", "BYTES", "FRAMES", "FRAME_NUM", "FIRST (UTC)", "LAST (UTC)", "CRC32C", "FILE"
+    )
+    for file in acquisition.files:
+        entry = file.entry
+        size = file.found.bytes if file.found else entry.bytes if entry else 0
+        yield _FILES.format(
+            "recovered" if entry and entry.recovered and file.state is State.PUBLISHED else file.state,
+            f"{size:,}",
+            f"{file.frames:,}" if entry else "-",
+            "-"
+            if entry is None or entry.first_frame_num is None
+            else f"{entry.first_frame_num}-{entry.last_frame_num}",
+            _moment(file.first),
+            _moment(file.last),
+            entry.crc32c if entry else "-",
+            file.path,
+        )
+
+
+def _stranger(file: Found) -> str:
+    """Return the line of a file that bears no name of ours."""
+    return (
+        _COLUMNS.format("?", 1, "-", f"{file.bytes:,}", "-", "-", "-", moment(file.changed), file.path) + "\n"
+    )
+
+
+def _summary(listed: Sequence[Acquisition], found: Catalog) -> str:
+    """Return the line about all that is listed."""
+    parts = [
+        f"{len(listed)} acquisitions",
+        f"{sum(len(one.here) for one in listed):,} files",
+        f"{sum(one.bytes for one in listed):,} bytes",
+    ]
+    if found.journal is not None:
+        parts.append(f"{sum(one.frames or 0 for one in listed):,} frames")
+        parts.append(f"{sum(one.lost for one in listed):,} lost")
+    if found.strangers:
+        parts.append(f"{len(found.strangers)} that are no recordings (?)")
+    return ", ".join(parts) + "\n"
+
+
+def _rest(found: Catalog, *, everything: bool) -> Iterator[str]:
+    """Yield what there is to know of what is not listed."""
+    gone = [] if everything else [one for one in found.acquisitions if not one.here]
+    if gone:
+        files = sum(len(one.files) for one in gone)
+        yield f"{len(gone)} acquisitions, {files:,} files were published and are all gone (--all lists them)\n"
+    if found.lost_elsewhere:
+        yield f"{found.lost_elsewhere:,} frames were lost outside of these acquisitions\n"
+    journal = found.journal
+    if journal is not None and journal.quarantined:
+        size = journal.quarantined_bytes
+        yield f"{journal.quarantined:,} damaged pieces, {size:,} bytes, were put aside (verify lists them)\n"
+
+
+def _acquisition(one: Acquisition) -> dict[str, object]:
+    """Return an acquisition for programs."""
+    return {
+        "acquisition": one.name,
+        "session": one.session,
+        "files": len(one.here),
+        "absent": one.absent,
+        "bytes": one.bytes,
+        "frames": one.frames,
+        "lost": one.lost,
+        "duplicates": one.duplicates,
+        "recovered": one.recovered,
+        "states": {str(state): count for state in State if (count := one.count(state))},
+        "first": None if one.first is None else moment(one.first),
+        "last": None if one.last is None else moment(one.last),
+    }
+
+
+def _file(file: File) -> dict[str, object]:
+    """Return a file for programs."""
+    entry = file.entry
+    return {
+        "file": file.path,
+        "state": file.state,
+        "bytes": file.found.bytes if file.found else None,
+        "frames": file.frames if entry else None,
+        "first_frame_num": entry.first_frame_num if entry else None,
+        "last_frame_num": entry.last_frame_num if entry else None,
+        "crc32c": entry.crc32c if entry else None,
+        "sha256": entry.sha256 if entry else None,
+        "recovered": entry.recovered if entry else None,
+        "reason": entry.reason if entry else None,
+        "first": None if file.first is None else moment(file.first),
+        "last": None if file.last is None else moment(file.last),
+    }
+
+
+def _totals(listed: Sequence[Acquisition], found: Catalog) -> dict[str, object]:
+    """Return what there is of all."""
+    journal = found.journal
+    return {
+        "acquisitions": len(listed),
+        "gone": len([one for one in found.acquisitions if not one.here]),
+        "files": sum(len(one.here) for one in listed),
+        "bytes": sum(one.bytes for one in listed),
+        "frames": sum(one.frames or 0 for one in listed),
+        "lost": sum(one.lost for one in listed),
+        "lost_elsewhere": found.lost_elsewhere,
+        "quarantined_pieces": journal.quarantined if journal else 0,
+        "ledger": journal is not None,
+    }
+
+
+def _moment(unix_seconds: float | None) -> str:
+    return "-" if unix_seconds is None else moment(unix_seconds)

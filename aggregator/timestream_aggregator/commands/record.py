@@ -1,0 +1,165 @@
+"""Record one stream of a G3NetworkSender to files.
+
+Runs until SIGTERM or SIGINT; what was received by then is published. Exit codes: 0 all is written; 2 a wrong
+option; 69 the port for probes and metrics is taken; 70 a fault of this program; 73 the data folder cannot be
+used; 74 the disk did not take everything before the end.
+"""
+
+import _thread
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from timestream_aggregator import logs
+from timestream_aggregator.commands import options
+from timestream_aggregator.disk.folder import UnusableFolderError
+from timestream_aggregator.recorder import VERSION, Recorder
+from timestream_api.report import Report
+from timestream_api.settings import RecorderSettings
+
+if TYPE_CHECKING:
+    from timestream_aggregator.reporting.apiserver import Reporter
+    from timestream_aggregator.reporting.server import StatusServer
+
+PORT_TAKEN: Final = 69
+FAULT: Final = 70
+UNUSABLE_FOLDER: Final = 73
+NOT_WRITTEN: Final = 74
+LOOK_EVERY: Final = 1.0  # seconds
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class CannotStartError(Exception):
+    """Recording cannot begin; the message is one line for the user."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `record`."""
+    parser.epilog = (__doc__ or "").split("\n\n", 1)[1]
+    options.add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record until a signal; return the exit code."""
+    try:
+        settings = options.from_args(vars(args), os.environ)
+        logs.set_up(settings.log_level)
+        return _record(settings, logs.for_stream(settings.stream_id))
+    except options.WrongOptionError as error:
+        return _refuse(str(error), 2)
+    except CannotStartError as error:
+        return _refuse(str(error), error.code)
+
+
+def _record(settings: RecorderSettings, log: logging.Logger) -> int:
+    stop = _on_signal(
+        threading.Event()
+    )  # first: process 1 of a container ignores signals that it does not handle
+    try:
+        recorder = Recorder(settings, log, stop)
+    except (UnusableFolderError, OSError) as error:
+        raise CannotStartError(f"--data-dir {error}", UNUSABLE_FOLDER) from error
+    server = _server(settings, recorder)
+    reporter = _reporter(settings, recorder, log)
+    log.info("recorder started", extra={"version": VERSION, "settings": settings.to_args()})
+    recorder.start()
+    _watch(recorder, stop)
+    log.info("recorder stops")
+    recorder.stop()
+    if reporter is not None:
+        reporter.stop()
+    if server is not None:
+        server.stop()
+    _hear_no_more_signals()
+    log.info("recorder stopped", extra=recorder.report().totals.model_dump())
+    return FAULT if recorder.failed else NOT_WRITTEN if recorder.incomplete else 0
+
+
+def _on_signal(stop: threading.Event) -> threading.Event:
+    """Return an event that the first SIGTERM or SIGINT sets; all that follow are ignored.
+
+    It is not set in the handler, which may have interrupted somebody who holds the event's own lock.
+    """
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        _hear_no_more_signals()
+        _thread.start_new_thread(stop.set, ())
+
+    for number in SIGNALS:
+        signal.signal(number, handle)
+    return stop
+
+
+def _hear_no_more_signals() -> None:
+    """Let no signal spoil the exit code: an interpreter that ends gives up handlers, but not what is ignored."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _server(settings: RecorderSettings, recorder: Recorder) -> "StatusServer | None":
+    if not settings.http_port:
+        return None
+    from timestream_aggregator.reporting.server import StatusServer  # noqa: PLC0415 - memory, where it is off
+
+    try:
+        server = StatusServer(settings.http_port, recorder, settings.stream_id)
+    except OSError as error:
+        raise CannotStartError(
+            f"--http-port {settings.http_port}: {error.strerror}. Choose another, or 0 for none", PORT_TAKEN
+        ) from error
+    server.start()
+    return server
+
+
+def _reporter(settings: RecorderSettings, recorder: Recorder, log: logging.Logger) -> "Reporter | None":
+    if settings.report_to is None:
+        return None
+    from timestream_aggregator.reporting.apiserver import ApiServer, Reporter, ReportingError  # noqa: PLC0415 - memory
+
+    try:
+        server = ApiServer.from_environment(os.environ)
+    except ReportingError as error:
+        raise CannotStartError(f"--report-to {settings.report_to}: {error}", 2) from error
+    reporter = Reporter(server, settings.report_to, recorder.report, log)
+    recorder.on_change(reporter.wake)
+    reporter.start()
+    return reporter
+
+
+def _watch(recorder: Recorder, stop: threading.Event) -> None:
+    """Wait for the end. On a terminal, show what is going on."""
+    live = sys.stderr.isatty()
+    before = recorder.report()
+    while not stop.wait(LOOK_EVERY):
+        now = recorder.report() if live else before
+        if live:
+            _show(before, now)
+        before = now
+    if live:
+        sys.stderr.write("\r\x1b[K")
+
+
+def _show(before: Report, now: Report) -> None:
+    """Write the line that is always the last one on the terminal."""
+    seconds = (now.time - before.time).total_seconds()
+    rate = (now.totals.bytes - before.totals.bytes) / seconds / 1e6
+    file = f"{now.current_file.path} {now.current_file.bytes / 1e6:.1f} MB" if now.current_file else "no file"
+    state = now.connection.state.lower()
+    lost = f", {now.totals.lost} lost" if now.totals.lost else ""
+    line = f"{state}  {rate:6.2f} MB/s  {file}  {now.totals.frames} frames, {now.totals.files} files{lost}"
+    sys.stderr.write(f"\r\x1b[K{line[:120]}\r")
+    sys.stderr.flush()
+
+
+def _refuse(message: str, code: int) -> int:
+    sys.stderr.write(f"timestream-aggregator: {message}\n")
+    return code

@@ -1,0 +1,88 @@
+"""Recover what a killed recorder left in a data folder, as the next one does when it starts.
+
+Safe at any time and any number of times: files that are being written are left alone. Exit codes: 0 all is
+recovered, also when there was nothing; 1 a file could not be; 2 the folder cannot be used.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from timestream_aggregator import logs
+from timestream_aggregator.disk.folder import DataFolder, UnusableFolderError, wanted_path
+from timestream_aggregator.ledger.file import Ledger
+from timestream_aggregator.ledger.losses import Losses
+from timestream_aggregator.ledger.recent import read
+from timestream_aggregator.recovery.recovery import Recovered, Recovery
+from timestream_api.ledger import Fact
+
+STREAM: Final = "recover"
+_COLUMNS: Final = "{:<10} {:>8} {:>15} {:>12} {:>12}  {}\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `recover`."""
+    parser.epilog = (__doc__ or "").split("\n\n", 1)[1]
+    parser.add_argument("path", nargs="?", type=Path, default=Path("/data"), help="the data folder (/data)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Recover and write the table; return the exit code."""
+    logs.set_up("critical")
+    try:
+        outcomes = recover(args.path)
+    except (UnusableFolderError, OSError) as error:
+        sys.stderr.write(f"recover: {error}\n")
+        return 2
+    sys.stdout.writelines(_table(outcomes))
+    return int(any(outcome.trouble for outcome in outcomes))
+
+
+def recover(root: Path) -> list[Recovered]:
+    """Return what became of each file that was left in the data folder `root`.
+
+    Raises:
+        UnusableFolderError: the folder cannot be written to, or does not exist.
+    """
+    folder = DataFolder(root)
+    if root.is_dir() and not folder.staging.is_dir():
+        return []
+    folder.prepare()
+    log = logs.for_stream(STREAM)
+    ledger = Ledger(root, STREAM, log)
+
+    def tell(fact: Fact) -> None:
+        ledger.note(fact)
+        ledger.write(sync=True)
+
+    try:
+        earlier = read(root, STREAM, folder.disk)
+        return Recovery(folder, tell, log, earlier=earlier, losses=Losses(ledger, log)).run()
+    finally:
+        ledger.close()
+
+
+def _table(outcomes: Iterable[Recovered]) -> Iterator[str]:
+    """Yield a line for each file, and a summary."""
+    done = list(outcomes)
+    if not done:
+        yield "nothing to recover\n"
+        return
+    yield _COLUMNS.format("", "FRAMES", "BYTES", "CUT", "QUARANTINED", "FILE")
+    for outcome in done:
+        word = "FAILED" if outcome.trouble else "recovered" if outcome.path else "removed"
+        name = outcome.path or wanted_path(outcome.staged) or quote(outcome.staged)
+        yield _COLUMNS.format(
+            word,
+            f"{outcome.frames:,}",
+            f"{outcome.bytes:,}",
+            f"{outcome.cut:,}",
+            f"{outcome.quarantined:,}",
+            f"{name}: {outcome.trouble}" if outcome.trouble else name,
+        )
+    published = sum(outcome.path is not None for outcome in done)
+    failed = sum(outcome.trouble is not None for outcome in done)
+    yield f"{published} recovered, {len(done) - published - failed} without frames removed, {failed} failed\n"

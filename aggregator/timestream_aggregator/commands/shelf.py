@@ -1,0 +1,105 @@
+"""Looks at the files of a data folder from outside: names, sizes, times; none of them is opened.
+
+What is being written is told from what is left over by the kernel's table of locks, which has nothing of
+other machines and containers: there, what was changed a moment ago counts as neither. Trying the lock would
+tell, and take it from a recorder that starts in this moment.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from timestream_aggregator.disk.folder import OWN_FOLDER, PROBE, wanted_path
+
+LOCKS: Final = Path("/proc/locks")
+_FRESH: Final = 60.0  # seconds; a file that is being written grows, or is published after `frameGap`
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file in the data folder; `path` is relative to that, `changed` is Unix seconds."""
+
+    path: str
+    bytes: int
+    changed: float
+    inode: int
+
+
+class State(StrEnum):
+    """What a file without a final name is."""
+
+    WRITING = "being written"
+    LEFT = "left over"
+    UNFINISHED = "unfinished"  # one of the two
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A file that is to become `path`, under the data folder."""
+
+    path: str
+    state: State
+    bytes: int
+    changed: float
+
+    def say(self, root: Path) -> str:
+        """Return what a person has to know of it, and what to do."""
+        text = f"{self.state}: {self.path}, {self.bytes:,} bytes, last written {moment(self.changed)} UTC"
+        if self.state is State.WRITING:
+            return text
+        return f"{text}: `timestream-aggregator recover {root}`, or the recorder's next start, publishes it"
+
+
+def files(folder: Path, below: str = "") -> Iterator[Found]:
+    """Yield the files in `folder` but the recorder's own, in order of name. OSError: it cannot be read."""
+    with os.scandir(folder) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    for entry in ordered:
+        if entry.is_dir(follow_symlinks=False):
+            if entry.name != OWN_FOLDER:
+                yield from files(Path(entry.path), f"{below}{entry.name}/")
+            continue
+        try:
+            about = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:  # published in this moment, and no longer where it was written
+            continue
+        yield Found(below + entry.name, about.st_size, about.st_mtime, about.st_ino)
+
+
+def staged(root: Path) -> list[Staged]:
+    """Return the files of the data folder `root` without a final name. OSError: they cannot be looked at."""
+    staging = root / OWN_FOLDER / "staging"
+    if not staging.is_dir():
+        return []
+    found = [file for file in files(staging) if not file.path.startswith(PROBE)]
+    locked = _locked_inodes()
+    return [
+        Staged(wanted_path(file.path) or file.path, _state(file, locked), file.bytes, file.changed)
+        for file in found
+    ]
+
+
+def moment(unix_seconds: float) -> str:
+    """Return a time, UTC, to the second."""
+    return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _state(file: Found, locked: set[int] | None) -> State:
+    if locked is not None and file.inode in locked:
+        return State.WRITING
+    return State.UNFINISHED if locked is None or time.time() - file.changed < _FRESH else State.LEFT
+
+
+def _locked_inodes() -> set[int] | None:
+    """Return the inodes of the files that are locked; None where the kernel does not tell."""
+    try:
+        lines = LOCKS.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    # "1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF"; the device is not always the one that stat() tells.
+    return {int(line.split()[5].rpartition(":")[2]) for line in lines if line.split()[1] == "FLOCK"}

@@ -1,0 +1,115 @@
+"""Read recorded files back, frame by frame, and say what is in them and what is wrong.
+
+A file is good when spt3g, the library of its readers, and the recorder's own parser both load each frame to
+the last byte and find the same, no frame_num is missing inside it that the ledger does not tell of, and it is
+what the ledger of its data folder says: size, frames, numbers, CRC-32C, and sha256 where it was read back
+before. One file is open at a time, and one frame in memory. Of the contents only the keys of the streamer are
+unpacked: spt3g alone does not know the instruments' own classes. The crc vouches for the rest.
+
+`reading` takes a file through both readers, `checking` compares with the ledger, `output` writes, `door` leads
+to spt3g.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from timestream_aggregator.commands.verify.checking import Checker, Folder
+from timestream_aggregator.commands.verify.output import Json, Output, Table, Totals
+from timestream_aggregator.commands.verify.reading import LARGEST_FRAME
+from timestream_aggregator.commands.verify.report import FileReport
+from timestream_aggregator.core.naming import SUFFIX
+from timestream_aggregator.disk.folder import OWN_FOLDER
+
+__all__ = ["FileReport", "add_arguments", "find", "run", "verify"]
+
+_EPILOG: Final = """
+Files are compared with the ledger of the data folder that they lie in, as far up as that may be. If a folder
+is named, files that were published there and are gone are trouble too: at a site that fetches files away, say
+--moved-is-fine. So are files that a killed recorder has left: `timestream-aggregator recover` publishes them.
+Losses that the ledger tells of are listed and are no trouble: what is there is what was received.
+Exit codes: 0 all is good, 1 there is trouble, or nothing to verify, 2 a path is not there, or a ledger cannot
+be read.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `verify`."""
+    parser.epilog = _EPILOG
+    add = parser.add_argument
+    add("paths", nargs="+", type=Path, metavar="PATH", help="a file, or a folder of .g3 files")
+    add("--json", action="store_true", help="one JSON object a line for each file, folder, and all; no table")
+    add("--moved-is-fine", action="store_true", help="files may be fetched away after they were published")
+    add(
+        "--max-frame-bytes",
+        type=int,
+        default=LARGEST_FRAME,
+        help="largest frame that is believed, as of the recorder (%(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify all files. Return 0 if all are good, 1 at any trouble, 2 if a path is not there."""
+    absent = [path for path in args.paths if not path.exists()]
+    for path in absent:
+        sys.stderr.write(f"verify: {path} does not exist\n")
+    if absent:
+        return 2
+    output = Json() if args.json else Table(moved_is_fine=args.moved_is_fine)
+    try:
+        totals = _run(args.paths, Checker(args.max_frame_bytes), output, Totals(args.moved_is_fine))
+    except OSError as error:
+        sys.stderr.write(f"verify: {error.filename}: {error.strerror}\n")
+        return 2
+    return int(not totals.good)
+
+
+def find(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yield the files named, and those that end in .g3 in the folders named, in order of name."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        for folder, folders, names in os.walk(path, onerror=_refuse):
+            folders[:] = sorted(name for name in folders if name != OWN_FOLDER)
+            yield from (Path(folder, name) for name in sorted(names) if name.endswith(SUFFIX))
+
+
+def verify(path: Path, largest_frame: int = LARGEST_FRAME) -> FileReport:
+    """Return what is in the file `path`; whatever is wrong with it stands in the report.
+
+    Raises:
+        OSError: the ledger of its data folder cannot be read.
+    """
+    return Checker(largest_frame).verify(path)
+
+
+def _run(paths: Sequence[Path], checker: Checker, output: Output, totals: Totals) -> Totals:
+    """Verify and write what is found, as soon as it is."""
+    write = sys.stdout.write
+    write(output.begin())
+    for path in find(paths):
+        report = checker.verify(path)
+        totals.add(report)
+        write(output.file(report))
+    for folder in _folders(paths, checker):
+        totals.add_folder(folder)
+        write(output.folder(folder))
+    write(output.end(totals))
+    return totals
+
+
+def _folders(paths: Sequence[Path], checker: Checker) -> Iterator[Folder]:
+    """Yield those of `paths` that are folders with a ledger, each once."""
+    for path in dict.fromkeys(paths):
+        folder = checker.folder(path) if path.is_dir() else None
+        if folder is not None:
+            yield folder
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be listed is no folder without files."""
+    raise error

@@ -1,0 +1,189 @@
+"""Checks files against the ledger of their data folder, and the folder against it."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from timestream_aggregator.commands.shelf import Staged, State, staged
+from timestream_aggregator.commands.verify.reading import LARGEST_FRAME, read
+from timestream_aggregator.commands.verify.report import Count, FileReport, Ledger
+from timestream_aggregator.core.naming import parse
+from timestream_aggregator.ledger.summary import (
+    FileEntry,
+    Journal,
+    Missing,
+    data_folder_of,
+    journal_of,
+    ranges,
+)
+
+MOST_NAMES: Final = 1000
+"""Files without a line in the ledger that are named; of others only the count."""
+
+
+@dataclass(slots=True)
+class Folder:
+    """A folder that was named, and what its ledger tells: `absent` are numbers by acquisition."""
+
+    path: Path
+    journal: Journal
+    below: str  # its path under the data folder, with a slash at the end; empty for the data folder itself
+    unknown: list[str] = field(default_factory=list[str])
+    more_unknown: int = 0
+    absent: dict[str, list[tuple[int, int]]] = field(default_factory=dict[str, list[tuple[int, int]]])
+    absent_files: int = 0
+    staged: list[Staged] = field(default_factory=list[Staged])
+
+    @property
+    def is_data_folder(self) -> bool:
+        """Whether all that the ledger tells is about it."""
+        return not self.below
+
+    @property
+    def left(self) -> int:
+        """How many files a killed recorder has left."""
+        return sum(file.state is State.LEFT for file in self.staged)
+
+
+class Checker:
+    """Verifies files one by one, then folders. OSError, at any time: a ledger cannot be read."""
+
+    def __init__(self, largest_frame: int = LARGEST_FRAME) -> None:
+        self._largest_frame = largest_frame
+        self._journals: dict[Path, Journal | None] = {}
+        self._places: dict[Path, tuple[Journal | None, Path]] = {}
+        self._unknown: dict[Path, list[str]] = defaultdict(list)
+        self._more_unknown: dict[Path, int] = defaultdict(int)
+
+    def verify(self, path: Path) -> FileReport:
+        """Return what is in the file `path` and what is wrong with it."""
+        journal, name = self._place(path)
+        entry = None if journal is None else self._entry(journal, name)
+        count = read(path, entry, self._largest_frame)
+        if journal is not None:
+            self._compare(count, entry, journal, name)
+        _tell_numbers(count, journal)
+        return count.report
+
+    def folder(self, path: Path) -> Folder | None:
+        """Return what its ledger tells of the folder `path`, None if it has none. After its files, not before."""
+        journal, name = self._place(path / "any")
+        if journal is None:
+            return None
+        journal.update()
+        below = name.removesuffix("any")
+        folder = Folder(path, journal, below, *self._unknown_below(journal, below))
+        numbers: dict[str, list[int]] = defaultdict(list)
+        for gone in _absent(journal, below):
+            file = parse(gone)
+            numbers[gone if file is None else f"{file.base.folder}/{file.base.stem}"].append(
+                0 if file is None else file.number
+            )
+            folder.absent_files += 1
+        folder.absent = {name: list(ranges(sorted(found))) for name, found in sorted(numbers.items())}
+        if folder.is_data_folder:
+            folder.staged = staged(journal.root)
+        return folder
+
+    def _place(self, path: Path) -> tuple[Journal | None, str]:
+        """Return the journal of the data folder that `path` lies in, and its path there."""
+        if path.parent not in self._places:
+            parent = path.parent.resolve()
+            root = data_folder_of(parent)
+            if root is not None and root not in self._journals:
+                self._journals[root] = journal_of(root)
+            below = Path() if root is None else parent.relative_to(root)
+            self._places[path.parent] = (None if root is None else self._journals[root], below)
+        journal, below = self._places[path.parent]
+        return journal, (below / path.name).as_posix()
+
+    def _entry(self, journal: Journal, name: str) -> FileEntry | None:
+        """Return the ledger's line of a file, which may be younger than the journal."""
+        if name not in journal.files:
+            journal.update()
+        return journal.files.get(name)
+
+    def _compare(self, count: Count, entry: FileEntry | None, journal: Journal, name: str) -> None:
+        """Say where the file is not what the ledger says it is."""
+        report = count.report
+        if entry is None:
+            report.ledger = Ledger.UNKNOWN
+            report.notes.append("the ledger has no line of it")
+            self._note_unknown(journal.root, name)
+            return
+        if report.crc32c is not None:  # it could be read
+            differences = ", ".join(_differences(count, entry))
+            report.ledger = Ledger.DIFFERS if differences else Ledger.AGREES
+            if differences:
+                report.trouble.append(f"not what was recorded: {differences}")
+        if entry.recovered:
+            report.notes.append(f"recovered on {entry.told:%Y-%m-%d %H:%M:%S} UTC")
+        if entry.good is False:
+            report.notes.append(f"the recorder's read-back of it failed: {entry.why}")
+
+    def _note_unknown(self, root: Path, name: str) -> None:
+        if len(self._unknown[root]) < MOST_NAMES:
+            self._unknown[root].append(name)
+        else:
+            self._more_unknown[root] += 1
+
+    def _unknown_below(self, journal: Journal, below: str) -> tuple[list[str], int]:
+        """Return the files without a line there; not those whose line came a moment after they did."""
+        names = [name for name in self._unknown[journal.root] if name.startswith(below)]
+        return [name for name in names if name not in journal.files], self._more_unknown[journal.root]
+
+
+def _absent(journal: Journal, below: str) -> Iterator[str]:
+    """Yield the files under `below` that were published and are not there."""
+    for name in journal.files:
+        if name.startswith(below) and not os.path.lexists(journal.root / name):
+            yield name
+
+
+def _differences(count: Count, entry: FileEntry) -> Iterator[str]:
+    """Yield in which respects a file is another than the ledger says."""
+    report = count.report
+    pairs = [
+        ("bytes", report.bytes, entry.bytes),
+        ("frames", report.frames, entry.frames),
+        ("crc32c", report.crc32c, entry.crc32c),
+        ("first frame_num", count.first_own, entry.first_frame_num),
+        ("last frame_num", count.last_own, entry.last_frame_num),
+    ]
+    if entry.sha256 is not None:
+        pairs.append(("sha256", report.sha256, entry.sha256))
+    for what, found, told in pairs:
+        if found != told:
+            yield f"{what} {found}, in the ledger {told}"
+
+
+def _tell_numbers(count: Count, journal: Journal | None) -> None:
+    """Say which numbers are missing or went back: as trouble, or, if the ledger tells of it, as a note."""
+    report = count.report
+    for session, first, last in count.gaps:
+        tell, unknown = ([], [(first, last)]) if journal is None else journal.known(session, first, last)
+        report.trouble.extend(_say_missing(*gap) for gap in unknown)
+        if tell and unknown != [(first, last)]:
+            report.known.append((first, last))
+            report.notes.append(f"{_say_missing(first, last)}: {_say_known(tell)}")
+    for session, last, number in count.backs:
+        words = f"frame_num goes back from {last} to {number}"
+        if journal is not None and (session, last, number) in journal.renumbered:
+            report.notes.append(f"{words}: known, the streamer counted so")
+        else:
+            report.trouble.append(words)
+
+
+def _say_missing(first: int, last: int) -> str:
+    """Return what a reader needs to know about a gap in the numbers."""
+    return f"frame_num {first} is missing" if first == last else f"frame_num {first} to {last} are missing"
+
+
+def _say_known(losses: list[Missing]) -> str:
+    """Return what the ledger tells of a gap."""
+    loss = losses[0]
+    cause = f", {loss.cause}" if loss.cause else ""
+    return f"known, noted on {loss.told:%Y-%m-%d %H:%M:%S} UTC{cause}"

@@ -1,0 +1,255 @@
+"""What `verify` writes: a table for people, or lines of JSON for programs."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import chain, islice
+from typing import Final, Protocol
+
+from timestream_aggregator.commands.verify.checking import Folder
+from timestream_aggregator.commands.verify.report import FileReport
+from timestream_aggregator.ledger.summary import Journal, Missing, Piece
+
+_COLUMNS: Final = "{:<7} {:>7} {:>13}  {:<19}  {:<19}  {:<11} {:<13} {:<18} {}\n"
+_LOST: Final = "  {:<16} {:<11} {:<17} {:>8}  {:<19}  {}\n"
+_MOST_LINES: Final = 20  # of a section of the table
+_INDENT: Final = " " * 8
+
+
+@dataclass(slots=True)
+class Totals:
+    """What was found in all files and folders. `absent` counts as trouble unless `moved_is_fine`."""
+
+    moved_is_fine: bool = False
+    files: int = 0
+    frames: int = 0
+    bytes: int = 0
+    bad: int = 0
+    known: int = 0  # missing frames that the ledger tells of
+    unknown: int = 0  # files without a line in their data folder's ledger
+    absent: int = 0
+    left: int = 0
+
+    def add(self, report: FileReport) -> None:
+        """Count a file."""
+        self.files, self.frames, self.bytes = (
+            self.files + 1,
+            self.frames + report.frames,
+            self.bytes + report.bytes,
+        )
+        self.bad += bool(report.trouble)
+        self.known += sum(last - first + 1 for first, last in report.known)
+
+    def add_folder(self, folder: Folder) -> None:
+        """Count what its ledger tells of a folder."""
+        self.unknown += len(folder.unknown) + folder.more_unknown
+        self.absent += folder.absent_files
+        self.left += folder.left
+
+    @property
+    def good(self) -> bool:
+        """Whether there was something to verify and no trouble."""
+        return bool(self.files) and not (self.bad or self.left or (self.absent and not self.moved_is_fine))
+
+    def outcome(self) -> str:
+        """Return the result in a few words."""
+        words = [
+            (f"trouble in {self.bad}", self.bad),
+            (f"{self.absent:,} published and not here", self.absent),
+            (f"{self.left} left over", self.left),
+        ]
+        said = [text for text, number in words if number]
+        if self.good:
+            said.insert(0, "all good")
+        elif not self.files:
+            said.insert(0, "nothing to verify")
+        return ", ".join(said)
+
+
+class Output(Protocol):
+    """Writes what is found as soon as it is."""
+
+    def begin(self) -> str:
+        """Return what comes first."""
+        ...
+
+    def file(self, report: FileReport) -> str:
+        """Return what there is to say of a file."""
+        ...
+
+    def folder(self, folder: Folder) -> str:
+        """Return what there is to say of a folder."""
+        ...
+
+    def end(self, totals: Totals) -> str:
+        """Return what comes last."""
+        ...
+
+
+class Json:
+    """A line with an object for each file; then lines with the keys `folder` and, the last one, `summary`."""
+
+    def begin(self) -> str:
+        """Return nothing: there is no head."""
+        return ""
+
+    def file(self, report: FileReport) -> str:
+        """Return the line of a file."""
+        return json.dumps(asdict(report)) + "\n"
+
+    def folder(self, folder: Folder) -> str:
+        """Return the line of a folder."""
+        journal = folder.journal
+        values: dict[str, object] = {
+            "folder": str(folder.path),
+            "absent": folder.absent,
+            "unknown": folder.unknown,
+            "more_unknown": folder.more_unknown,
+        }
+        if folder.is_data_folder:
+            values |= {
+                "staged": [asdict(file) for file in folder.staged],
+                "losses": [asdict(loss) for loss in journal.losses],
+                "duplicates": [asdict(again) for again in journal.duplicates],
+                "quarantined": [asdict(piece) for piece in journal.pieces],
+                "quarantined_pieces": journal.quarantined,
+                "quarantined_bytes": journal.quarantined_bytes,
+                "dropped_lines": journal.dropped,
+            }
+        return json.dumps(values, default=_iso) + "\n"
+
+    def end(self, totals: Totals) -> str:
+        """Return the last line."""
+        return json.dumps({"summary": asdict(totals) | {"good": totals.good}}) + "\n"
+
+
+class Table:
+    """A line for each file, its troubles below; then what the ledger tells of the folder, and a summary."""
+
+    def __init__(self, *, moved_is_fine: bool) -> None:
+        self._moved_is_fine = moved_is_fine
+
+    def begin(self) -> str:
+        """Return the head."""
+        head = (
+            "", "FRAMES", "BYTES", "FIRST (UTC)", "LAST (UTC)", "SESSION", "FRAME_NUM", "TYPES", "FILE",
+        )  # fmt: skip
+        return _COLUMNS.format(*head)
+
+    def file(self, report: FileReport) -> str:
+        """Return the lines of one file."""
+        first, last = report.first_frame_num, report.last_frame_num
+        types = " ".join(f"{kind}:{number}" for kind, number in sorted(report.types.items()))
+        line = _COLUMNS.format(
+            "TROUBLE" if report.trouble else "ok",
+            f"{report.frames:,}",
+            f"{report.bytes:,}",
+            _short(report.first_time),
+            _short(report.last_time),
+            ",".join(map(str, report.sessions)) or "-",
+            "-" if first is None else f"{first}-{last}",
+            types or "-",
+            report.path,
+        )
+        notes = (f"{_INDENT}({words})\n" for words in report.notes)
+        return line + "".join(chain((f"{_INDENT}{words}\n" for words in report.trouble), notes))
+
+    def folder(self, folder: Folder) -> str:
+        """Return what its ledger tells of a folder."""
+        return "".join(chain(self._absent(folder), _unknown(folder), _staged(folder), _told(folder)))
+
+    def end(self, totals: Totals) -> str:
+        """Return the summary."""
+        return f"{totals.files} files, {totals.frames:,} frames, {totals.bytes:,} bytes: {totals.outcome()}\n"
+
+    def _absent(self, folder: Folder) -> Iterator[str]:
+        if not folder.absent:
+            return
+        hint = "" if self._moved_is_fine else " (with --moved-is-fine that is no trouble)"
+        yield f"\nPublished and not here any more: {folder.absent_files:,} files{hint}\n"
+        yield from _some([f"  {name}: {_say(numbers)}\n" for name, numbers in folder.absent.items()])
+
+
+def _unknown(folder: Folder) -> Iterator[str]:
+    """Yield the lines about files that the ledger does not know."""
+    if folder.unknown:
+        count = len(folder.unknown) + folder.more_unknown
+        yield f"\nHere and without a line in the ledger: {count:,} files (put here by others, or before it began)\n"
+        yield from _some([f"  {name}\n" for name in folder.unknown], count)
+
+
+def _staged(folder: Folder) -> Iterator[str]:
+    """Yield the lines about files without a final name."""
+    if folder.staged:
+        yield "\nWithout their final names:\n"
+        yield from (f"  {file.say(folder.path)}\n" for file in folder.staged)
+
+
+def _told(folder: Folder) -> Iterator[str]:
+    """Yield the lines about what is in no file of a data folder."""
+    journal = folder.journal
+    if not folder.is_data_folder:
+        return
+    if journal.losses or journal.duplicates or journal.pieces:
+        yield f"\nIn no file, as the ledger tells: {_count(journal)}\n"
+        yield _LOST.format("WHAT", "SESSION", "FRAME_NUM", "COUNT", "NOTED (UTC)", "CAUSE")
+        yield from _some([_missing(loss) for loss in journal.losses])
+        yield from _some([_missing(again) for again in journal.duplicates])
+        yield from _some([_piece(piece) for piece in journal.pieces], journal.quarantined)
+    if journal.dropped:
+        yield f"\nThe disk did not take {journal.dropped:,} lines of the ledger: it does not tell all.\n"
+
+
+def _count(journal: Journal) -> str:
+    """Return how much is in no file."""
+    words = (
+        (sum(loss.count for loss in journal.losses), "frames lost"),
+        (sum(again.count for again in journal.duplicates), "duplicates not written again"),
+        (journal.quarantined, f"pieces quarantined ({journal.quarantined_bytes:,} bytes)"),
+    )
+    return ", ".join(f"{number:,} {what}" for number, what in words if number)
+
+
+def _missing(missing: Missing) -> str:
+    """Return the line of a loss or of duplicates."""
+    if missing.first is None:
+        numbers = "-"
+    else:
+        numbers = f"{missing.first}" if missing.first == missing.last else f"{missing.first}-{missing.last}"
+    session = "-" if missing.session_id is None else str(missing.session_id)
+    cause = "; ".join(word for word in (missing.cause, missing.path) if word) or "-"
+    return _LOST.format(missing.what, session, numbers, f"{missing.count:,}", _moment(missing.told), cause)
+
+
+def _piece(piece: Piece) -> str:
+    """Return the line of a piece that was put aside."""
+    cause = "; ".join(word for word in (piece.why, piece.path, piece.kept) if word)
+    return _LOST.format("quarantined", "-", f"{piece.bytes:,} bytes", "1", _moment(piece.told), cause)
+
+
+def _some(lines: Sequence[str], count: int | None = None) -> Iterator[str]:
+    """Yield the first of `lines`, and how many more there are of `count`, or of them."""
+    yield from islice(lines, _MOST_LINES)
+    more = (len(lines) if count is None else count) - _MOST_LINES
+    if more > 0:
+        yield f"  and {more:,} more; --json has more of them\n"
+
+
+def _say(numbers: Sequence[tuple[int, int]]) -> str:
+    """Return ranges of numbers as files have them."""
+    return ", ".join(f"{first:03}" if first == last else f"{first:03}-{last:03}" for first, last in numbers)
+
+
+def _short(moment: str | None) -> str:
+    """Return a time for the table, to the second."""
+    return moment[:19] if moment else "-"
+
+
+def _moment(moment: datetime) -> str:
+    return _short(moment.isoformat())
+
+
+def _iso(moment: datetime) -> str:
+    """Return a time as JSON has it."""
+    return moment.isoformat()

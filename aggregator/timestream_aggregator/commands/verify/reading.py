@@ -1,0 +1,174 @@
+"""Reads one file through the recorder's own parser and, frame by frame behind it, through spt3g.
+
+The own parser goes first: spt3g believes any length that it finds. It is given a frame only when that is known
+to be whole and to have a good crc. One frame and one piece of the file are in memory.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from crc32c import crc32c
+
+from timestream_aggregator.commands.verify.door import (
+    REFUSALS,
+    G3Reader,
+    moment_of,
+    open_reader,
+    type_of,
+    whole_number,
+)
+from timestream_aggregator.commands.verify.report import Count, FileReport
+from timestream_aggregator.core.naming import SUFFIX
+from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
+from timestream_aggregator.ledger.summary import FileEntry
+
+PIECE: Final = 1 << 20  # bytes
+LARGEST_FRAME: Final = 256 << 20
+_FOUND: Final = "Expected a G3 frame and found "
+
+
+def read(path: Path, entry: FileEntry | None, largest_frame: int) -> Count:
+    """Return what is in the file `path`; whatever is wrong with its bytes stands in the report's troubles."""
+    report = FileReport(str(path))
+    count = Count(report, 0 if entry is None else entry.repeated)
+    try:
+        report.bytes = path.stat().st_size
+        if not path.is_file():
+            report.trouble.append("not a file")
+        elif path.suffix != SUFFIX:
+            report.trouble.append(f"not read: spt3g opens only names that end in {SUFFIX}")
+        elif not report.bytes:
+            report.trouble.append("empty")
+        else:
+            hashing = entry is not None and entry.sha256 is not None
+            _Reading(path, count, Parser(largest_frame)).run(hashing=hashing)
+    except OSError as error:
+        report.trouble.append(f"cannot be read: {error.strerror}")
+    return count
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One file on its way through both readers."""
+
+    path: Path
+    count: Count
+    parser: Parser
+    trouble: str | None = None  # the first one of the bytes; spt3g reads up to there
+    refused: WireError | None = None
+    zeros: bool = True  # what was refused, and all after it
+    good: int = 0  # frames after the first trouble
+    bad: int = 0
+    at: int = 0  # where the next frame begins
+    reader: G3Reader | None = field(default=None)
+
+    def run(self, *, hashing: bool) -> None:
+        """Read all of the file, for its checksums also what follows the first trouble."""
+        report = self.count.report
+        crc, size, digest = 0, 0, hashlib.sha256() if hashing else None
+        for piece in _pieces(self.path):
+            crc, size = crc32c(piece, crc), size + len(piece)
+            if digest is not None:
+                digest.update(piece)
+            self._parse(piece)
+        report.crc32c = f"{crc:08x}"
+        report.sha256 = None if digest is None else digest.hexdigest()
+        self._end(size)
+        if self.trouble is not None:
+            report.trouble.append(self.trouble)
+
+    def _parse(self, piece: bytes) -> None:
+        """Take the frames that `piece` completes."""
+        if self.refused is not None:
+            self.zeros = self.zeros and not piece.strip(b"\0")
+            return
+        try:
+            for item in self.parser.feed(memoryview(piece)):
+                self._take(item)
+                self.at += item.size
+        except WireError as error:
+            self.refused = error
+            self.zeros = not any(bytes(part).strip(b"\0") for part in self.parser.torn())
+
+    def _take(self, item: Frame | Damaged) -> None:
+        """Take one frame: count it if both readers find the same."""
+        if isinstance(item, Damaged):
+            self.bad += self.trouble is not None
+            self.trouble = self.trouble or f"bad crc: the frame at byte {item.offset} has changed: {item.why}"
+        elif self.trouble is not None:
+            self.good += 1
+        else:
+            self.trouble = self._compare(item)
+
+    def _compare(self, own: Frame) -> str | None:
+        """Count the frame that follows for spt3g as well; return what is wrong if that is another one."""
+        try:
+            self.reader = self.reader or open_reader(self.path)
+            found = self.reader.Process(None)
+            end = self.reader.tell()
+        except REFUSALS as error:
+            return f"the frame at byte {self.at} is whole, but spt3g says {_first_line(error)!r}"
+        if not found:
+            return f"the frame at byte {self.at} is whole, but spt3g takes the file to end there"
+        theirs = found[0]
+        if end not in {self.at + own.size, -1} or type_of(theirs) != own.type:
+            return f"spt3g finds another frame at byte {self.at}: of type {type_of(theirs)}, up to byte {end}"
+        for name, value in (("session_id", own.session_id), ("frame_num", own.frame_num)):
+            if value is not None and (read := whole_number(theirs, name)) != value:
+                return f"the frame at byte {self.at} has {name} {value}, but spt3g reads {read}"
+        self.count.add(own.type, own.session_id, own.frame_num, moment_of(theirs))
+        return None
+
+    def _end(self, size: int) -> None:
+        """Look at what is left when the file has ended at byte `size`."""
+        report = self.count.report
+        if size != report.bytes:
+            report.notes.append(f"it was changed while it was read: {report.bytes} bytes, then {size}")
+            report.bytes = size
+        if self.trouble is None:
+            self.trouble = self._explain_rest(size) or self._explain_end()
+        elif self.good or self.bad or self.at < size:
+            rest = f"{self.good} good and {self.bad} bad frames follow, which spt3g cannot reach"
+            self.trouble = f"{self.trouble}; {rest}"
+
+    def _explain_rest(self, size: int) -> str | None:
+        """Return what the bytes after the last whole frame are."""
+        start, rest = self.at, size - self.at
+        if self.refused is not None:
+            if self.zeros:
+                return f"zeros from byte {start} on, {rest} of them"
+            what = "not a G3 file" if not start else f"no frame at byte {start}"
+            reason = self.refused.what.removeprefix(_FOUND)
+            return f"{what}: found {reason}, but {self.refused.why}; {rest} bytes not read"
+        return (
+            f"torn at byte {start}: the frame there goes beyond the end of the file at {size}"
+            if rest
+            else None
+        )
+
+    def _explain_end(self) -> str | None:
+        """Return what is wrong if spt3g finds more than there is."""
+        try:
+            more = self.reader.Process(None) if self.reader is not None else ()
+        except REFUSALS as error:
+            return f"after the last frame spt3g says {_first_line(error)!r}"
+        return "spt3g finds more frames than there are" if more else None
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a file."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while piece := os.read(fd, PIECE):
+            yield piece
+    finally:
+        os.close(fd)
+
+
+def _first_line(error: BaseException) -> str:
+    """Return what spt3g says, without the place in its sources."""
+    return str(error).partition("\n")[0].partition(" (in ")[0]

@@ -1,0 +1,74 @@
+"""What the core of the recorder tells its shell to do, and the times that it is told."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from timestream_aggregator.core.naming import FileId
+from timestream_aggregator.g3.parser import Frame
+from timestream_api.report import CloseReason
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time on two clocks, in seconds: the one that never jumps, and Unix time."""
+
+    monotonic: float
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Begin a file.
+
+    The number is the least that it may have: where files with this base name exist, from a run before or
+    because two acquisitions began in one second, it is the one after the highest (`naming.next_number`).
+    """
+
+    file: FileId
+    at: Moment
+    session_id: int | None
+    stream_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteHead:
+    """Write the bytes of a frame that an earlier file holds: the session's last Observation."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Write a frame that has just come."""
+
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Complete and publish the open file."""
+
+    reason: CloseReason
+
+
+class NoteKind(StrEnum):
+    """What log and ledger shall know."""
+
+    GAP = "gap"
+    LOSS = "loss"
+    DUPLICATE = "duplicate"
+    RENUMBERED = "renumbered"
+    RENAMED = "renamed"
+    UNKNOWN_FLOW_CONTROL = "unknown flow control"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something to tell."""
+
+    kind: NoteKind
+    fields: Mapping[str, int | float | str | None]
+
+
+Action = Open | WriteHead | Write | Close | Note

@@ -1,0 +1,74 @@
+"""Where a recording stands: its states with their one table, and the acquisition so far."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from timestream_aggregator.core.actions import Moment
+from timestream_aggregator.core.naming import Base, FileId
+
+
+class State(StrEnum):
+    """Where the recording stands."""
+
+    IDLE = "idle"
+    RECORDING = "recording"
+    BETWEEN = "between files"
+
+
+class Event(StrEnum):
+    """What changes the state."""
+
+    OPENED = "a file was opened"
+    FILLED = "the file was closed, the acquisition goes on"
+    ENDED = "the acquisition ended"
+
+
+TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
+    State.IDLE: {Event.OPENED: State.RECORDING, Event.ENDED: State.IDLE},
+    State.RECORDING: {Event.FILLED: State.BETWEEN, Event.ENDED: State.IDLE},
+    State.BETWEEN: {Event.OPENED: State.RECORDING, Event.ENDED: State.IDLE},
+}
+
+
+class IllegalTransitionError(Exception):
+    """A fault of this program."""
+
+
+def advance(state: State, event: Event) -> State:
+    """Return the state that follows `state` when `event` happens."""
+    try:
+        return TRANSITIONS[state][event]
+    except KeyError:
+        raise IllegalTransitionError(f"{event} is impossible while {state}") from None
+
+
+@dataclass(slots=True)
+class Progress:
+    """An acquisition so far. `frames` and `bytes` are what came; those of the file count its head too."""
+
+    file: FileId
+    session_id: int | None
+    stream_id: str | None
+    started: Moment
+    opened: Moment
+    last: Moment
+    frames: int = 0
+    bytes: int = 0
+    lost: int = 0
+    file_frames: int = 0
+    file_bytes: int = 0
+    first_frame_num: int | None = None
+    last_frame_num: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """For the report. While the state is idle, `acquisition` is the one before."""
+
+    state: State
+    acquisition: Progress
+
+
+NOTHING_YET: Final = Progress(FileId(Base("", ""), 0), None, None, Moment(0, 0), Moment(0, 0), Moment(0, 0))

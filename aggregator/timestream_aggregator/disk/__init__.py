@@ -1,0 +1,1 @@
+"""System calls, folders, and files that survive a crash."""

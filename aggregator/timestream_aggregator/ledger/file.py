@@ -1,0 +1,179 @@
+"""The ledger: what happened, one line each, in a file that only grows and that several recorders may share.
+
+Any thread may tell it something, and write; the writer's does so all the time. A disk that takes nothing
+never holds recording up: lines wait in a bounded queue, and those that found no room there are counted in the
+next line. Each line is one write at the end of the file, which the kernel never mixes with another's.
+"""
+
+import errno
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from timestream_aggregator.clock import utc
+from timestream_aggregator.disk.calls import Disk
+from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_api.ledger import Fact, Line, Torn, decode
+
+NAME: Final = "ledger.jsonl"
+MOST_WAITING: Final = 1000  # lines
+RETRY_AFTER: Final = 1.0  # seconds
+_BLOCK: Final = 1 << 16
+
+
+class Ledger:
+    """The lines of one run of a recorder."""
+
+    def __init__(self, root: Path, stream_id: str, log: logging.Logger, disk: Disk | None = None) -> None:
+        self.path = root / OWN_FOLDER / NAME
+        self.run = secrets.token_hex(4)
+        self._stream_id = stream_id
+        self._log = log
+        self._disk = disk or Disk()
+        self._queue: deque[Line] = deque()
+        self._queueing = threading.Lock()
+        self._writing = threading.Lock()
+        self._dropped = 0  # lines since the one queued last
+        self._fd = -1
+        self._begun = False  # the file ends in a piece of a line
+        self._unsynced = False
+        self._not_before = 0.0
+        self._told: str | None = None  # the failure that the log has heard of
+
+    def note(self, fact: Fact, at: datetime | None = None) -> None:
+        """Keep `fact`, which became known `at` that time or now, for the next write."""
+        with self._queueing:
+            if len(self._queue) >= MOST_WAITING:
+                self._dropped += 1
+                return
+            line = Line(
+                time=at or utc(), stream=self._stream_id, run=self.run, dropped=self._dropped, fact=fact
+            )
+            self._queue.append(line)
+            self._dropped = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to write, and a reason to think that the disk takes it."""
+        return bool(self._queue) and time.monotonic() >= self._not_before
+
+    def write(self, *, sync: bool = False) -> None:
+        """Write what waits, as far as the disk takes it; with `sync`, bring it there. Never raises OSError."""
+        with self._writing:
+            try:
+                if self.pending:
+                    self._write()
+                if sync and self._unsynced:
+                    self._unsynced = False
+                    self._disk.sync_data(self._fd)
+            except OSError as error:
+                self._note_failure(error)
+
+    def close(self) -> None:
+        """Write what waits, and end. What the disk does not take now is lost, and the log says so."""
+        self._not_before = 0.0
+        self.write(sync=True)
+        with self._writing:
+            if self._fd >= 0:
+                fd, self._fd = self._fd, -1
+                self._disk.close(fd)
+        lost = len(self._queue) + self._dropped
+        if lost:
+            self._log.error("lines of the ledger are lost", extra={"lines": lost, "why": self._told})
+
+    def _write(self) -> None:
+        if self._fd < 0:
+            self._fd = self._open()
+        while self._queue:
+            self._append(self._queue[0].encode())
+            self._queue.popleft()
+        self._told = None
+
+    def _append(self, line: bytes) -> None:
+        """Write one line, in one call; one that began and was not ended gets an end first."""
+        data = b"\n" + line if self._begun else line
+        written = self._disk.append(self._fd, data)
+        self._unsynced = True
+        if written < len(data):
+            self._begun = self._begun or written > 0
+            raise OSError(errno.ENOSPC, "the disk took a piece of a line", str(self.path))
+        self._begun = False
+
+    def _open(self) -> int:
+        """Return a descriptor of the file, which ends in a whole line or is known not to."""
+        fd = self._disk.open_end(self.path)
+        try:
+            self._disk.sync_folder(self.path.parent)
+            self._mend(fd)
+            self._disk.lock_shared(fd)
+        except OSError:
+            self._disk.close(fd)
+            raise
+        return fd
+
+    def _mend(self, fd: int) -> None:
+        """Cut a torn last line off. While another recorder writes here, that is left to the next one alone."""
+        size = self._disk.size(fd)
+        end = self._last_end(fd, size)
+        if end == size:
+            return
+        if not self._is_alone(fd):
+            self._begun = True
+            return
+        size = self._disk.size(fd)
+        end = self._last_end(fd, size)
+        if end < size:
+            text = self._disk.read(fd, _BLOCK, end).decode(errors="replace")
+            self._disk.truncate(fd, end)
+            self._log.warning("cut a torn line off the ledger", extra={"bytes": size - end})
+            torn = Torn(bytes=size - end, text=text)
+            with self._queueing:
+                self._queue.appendleft(Line(time=utc(), stream=self._stream_id, run=self.run, fact=torn))
+
+    def _is_alone(self, fd: int) -> bool:
+        """Return whether no other recorder has the ledger open, and keep others from opening it if so."""
+        try:
+            self._disk.lock(fd)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _last_end(self, fd: int, size: int) -> int:
+        """Return where the last whole line ends."""
+        stop = size
+        while stop:
+            start = max(0, stop - _BLOCK)
+            at = self._disk.read(fd, stop - start, start).rfind(b"\n")
+            if at >= 0:
+                return start + at + 1
+            stop = start
+        return 0
+
+    def _note_failure(self, error: OSError) -> None:
+        self._not_before = time.monotonic() + RETRY_AFTER
+        if str(error) != self._told:
+            self._told = str(error)
+            self._log.error("the ledger cannot be written, its lines wait", extra={"why": str(error)})
+
+
+def lines(root: Path) -> Iterator[Line]:
+    """Yield the lines of the ledger of a data folder that can be read, none if it has no ledger.
+
+    Raises:
+        OSError: there is one, and it cannot be read.
+    """
+    try:
+        file = (root / OWN_FOLDER / NAME).open(encoding="utf-8", errors="replace", newline="\n")
+    except FileNotFoundError:
+        return
+    with file:
+        for text in file:
+            line = decode(text)
+            if line is not None:
+                yield line

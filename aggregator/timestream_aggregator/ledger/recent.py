@@ -1,0 +1,103 @@
+"""What the ledger's last lines tell a recorder that starts: names used, the session, files not yet read back."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from timestream_aggregator.disk.calls import Disk
+from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_aggregator.ledger.file import NAME
+from timestream_api.ledger import Left
+
+_RECENT: Final = 1 << 20  # bytes of the ledger: thousands of files
+_FILES: Final = frozenset({"opened", "published", "recovered", "left"})
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that has its final name, and what was received for it."""
+
+    path: str
+    bytes: int
+    frames: int
+    crc: int
+
+
+@dataclass(slots=True)
+class History:
+    """What happened last in a data folder, to one stream where that matters."""
+
+    paths: list[str] = field(default_factory=list[str])
+    """Names that files got or were to get, of all streams."""
+    session_id: int | None = None
+    highest: int | None = None
+    """The highest frame_num of that session that is in a file."""
+    unended: dict[str, None] = field(default_factory=dict[str, None])
+    """Files of all streams that were opened; what became of them, no line tells."""
+    left: dict[str, Left] = field(default_factory=dict[str, Left])
+    """What should be in files that could not be published and were not yet recovered, by the name they are to get."""
+    unverified: dict[str, Written] = field(default_factory=dict[str, Written])
+
+    def add(self, line: dict[str, Any], *, own: bool) -> None:
+        """Take in a line of the ledger. KeyError, TypeError: it is none."""
+        kind, path = line["kind"], line["path"]
+        if kind in _FILES:
+            self.paths.append(str(path))
+            self.unended.pop(path, None)
+            self.left.pop(path, None)
+        if kind == "opened":
+            self.unended[path] = None
+        if kind == "left":
+            self.left[path] = Left.model_validate(line)
+        if kind in {"loss", "removed"}:  # what was not in it has been noted
+            self.left.pop(path, None)
+        if not own:
+            return
+        if kind == "verified":
+            self.unverified.pop(path, None)
+        elif kind in {"published", "recovered"}:
+            crc = int(line["crc32c"], 16)
+            self.unverified[path] = Written(str(path), int(line["bytes"]), int(line["frames"]), crc)
+            self._add_numbers(line.get("sessionId"), line.get("lastFrameNum"))
+
+    def _add_numbers(self, session_id: object, last: object) -> None:
+        if not isinstance(session_id, int) or not isinstance(last, int):
+            return
+        if session_id == self.session_id and self.highest is not None:
+            last = max(last, self.highest)
+        self.session_id, self.highest = session_id, last
+
+
+def read(root: Path, stream_id: str, disk: Disk) -> History:
+    """Return what the ledger of the data folder `root` tells of its recent past, and that of one stream.
+
+    Raises:
+        OSError: there is a ledger, and it cannot be read.
+    """
+    history = History()
+    opened = set[object]()  # by the stream: whoever recovered them
+    for line in _lines(root, disk):
+        with suppress(ValueError, LookupError, TypeError):  # what is not about a file
+            mine = line["stream"] == stream_id
+            if mine:
+                opened.add(line["path"])
+            history.add(
+                line, own=mine or (line["kind"] in {"recovered", "verified"} and line["path"] in opened)
+            )
+    return history
+
+
+def _lines(root: Path, disk: Disk) -> Iterator[dict[str, Any]]:
+    """Yield the last lines, as far as they are JSON objects."""
+    try:
+        tail = disk.tail(root / OWN_FOLDER / NAME, _RECENT)
+    except FileNotFoundError:
+        return
+    for text in tail.splitlines():
+        with suppress(ValueError):  # torn
+            line = json.loads(text)
+            if isinstance(line, dict):
+                yield line

@@ -1,0 +1,282 @@
+"""The source thread: a TCP client, connected whenever the sender accepts, that fills the buffer.
+
+It knows bytes and silence, no frames: what arrives goes to the writer in the order in which it came, together
+with the beginnings and ends of connections.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from timestream_aggregator.buffer import (
+    SEGMENT_BYTES,
+    Buffer,
+    Connected,
+    Disconnected,
+    Received,
+    Silent,
+    Stopped,
+    Succeeding,
+)
+from timestream_aggregator.clock import Pulse, moment, utc
+from timestream_aggregator.network import sockets
+from timestream_aggregator.network.dialer import Dialer, Link
+from timestream_api.report import Connection, ConnectionState
+from timestream_api.settings import RecorderSettings
+
+REPLACE_AT_MOST: Final = 300.0  # seconds after which a silent connection is replaced, at most
+HAND_OVER: Final = (
+    1.0  # seconds that a silent connection gets to show that it lives, while its successor stands
+)
+_DRAINED: Final = 4  # segments: the kernel holds less
+
+
+class Source:
+    """Receives until it is told to stop. `run()` is the thread; any thread may call the rest."""
+
+    def __init__(
+        self,
+        settings: RecorderSettings,
+        buffer: Buffer,
+        log: logging.Logger,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make one; `changed` is called when `connection` has changed, and has to return at once."""
+        self._settings = settings
+        self._buffer = buffer
+        self._log = log
+        self._changed = changed
+        self._waker = sockets.Waker()
+        self._stopping = False
+        self._dropped = 0  # number of the connection that the writer has no use for
+        self._interval = settings.read_timeout  # silence after which a connection is replaced
+        self._held_back = False
+        self._told: str | None = None  # the failure that the log has heard of
+        self.pulse = Pulse("source")
+        self._dialer = Dialer(settings.address, settings.port, settings.read_timeout, self.pulse, self._waker)
+        self.connection = Connection(
+            state=ConnectionState.CONNECTING, endpoint=self._dialer.endpoint(), since=utc()
+        )
+
+    def stop(self) -> None:
+        """Receive no more. What was received is still in the buffer."""
+        self._stopping = True
+        self._waker.wake()
+
+    def drop(self, number: int) -> None:
+        """Give up connection `number`: what it delivers are no frames."""
+        self._dropped = number
+        self._waker.wake()
+
+    def note_new_frame(self) -> None:
+        """Take note that the sender is alive: a frame came that was not just a replay."""
+        self._interval = self._settings.read_timeout
+        self._dialer.note_frames()
+
+    def run(self) -> None:
+        """Connect and receive until told to stop; the last item in the buffer says that this is the end."""
+        try:
+            while not self._stopping:
+                link = self._connect()
+                while link is not None:
+                    link = self._serve(link)
+        finally:
+            self._say(ConnectionState.STOPPED)
+            self._buffer.put(Stopped())
+
+    def close(self) -> None:
+        """Give back what the source holds, once its thread has ended and nobody calls it any more."""
+        self._waker.close()
+
+    # --- connecting
+
+    def _connect(self) -> Link | None:
+        """Return a connection, however long that takes; None when told to stop."""
+        self._say(ConnectionState.CONNECTING, self.connection.last_error)
+        while not self._stopping:
+            self.pulse.beat()
+            self._waker.wait([], min(1.0, self._dialer.not_before - time.monotonic()))
+            if time.monotonic() < self._dialer.not_before:
+                continue
+            try:
+                link = self._dialer.attempt()
+            except OSError as error:
+                self._note_failure(error)
+            else:
+                if link is not None:
+                    return self._begin(link)
+        return None
+
+    def _begin(self, link: Link) -> Link:
+        """Make `link` the connection that frames come from."""
+        self._told = None
+        self._buffer.put(Connected(link.number, moment(), str(link.target)))
+        self._say(ConnectionState.CONNECTED, target=link.target)
+        self._log.info("connected", extra={"endpoint": str(link.target), "connection": link.number})
+        return link
+
+    def _note_failure(self, error: OSError) -> None:
+        why = _reason(error)
+        self._say(ConnectionState.CONNECTING, why)
+        if why != self._told:
+            self._told = why
+            self._log.warning("cannot connect, trying on", extra={"why": why})
+
+    # --- receiving
+
+    def _serve(self, link: Link) -> Link | None:
+        """Receive from `link`; return the connection that takes its place, or None when there is none."""
+        while not self._stopping:
+            self.pulse.beat()
+            if self._dropped == link.number:
+                return self._drop(link)
+            if link.fd in self._waker.wait([link.fd], self._patience(link)):
+                why = self._receive(link)
+                if why is not None:
+                    return self._end(link, why)
+                self._say_connected(link)
+            else:
+                successor = self._mind_silence(link)
+                if successor is not link:
+                    return successor
+        self._drain(link)
+        link.sock.close()
+        return None
+
+    def _drain(self, link: Link) -> None:
+        """Take what has arrived by now: the sender has sent it, and will not send it again."""
+        for _ in range(_DRAINED):
+            item, _ = self._fill(link)
+            if item is None:
+                return
+            self._buffer.put(item)
+
+    def _patience(self, link: Link) -> float:
+        """Return for how many seconds there is nothing to do unless a byte comes."""
+        due = self._replace_at(link) if link.silent else link.heard + self._settings.read_timeout
+        return min(1.0, due - time.monotonic())
+
+    def _receive(self, link: Link) -> str | None:
+        """Hand over what `link` holds, up to a segment; return why the connection is at its end, if it is."""
+        item, ended = self._fill(link)
+        if item is not None:
+            self._buffer.put(item)
+        return ended
+
+    def _fill(self, link: Link) -> tuple[Received | None, str | None]:
+        """Return what `link` holds, up to a segment, and why the connection is at its end, if it is."""
+        segment = self._buffer.segment(timeout=1.0)
+        link.heard, link.silent = time.monotonic(), False
+        self._note_held_back(held_back=segment is None)
+        if segment is None:
+            return None, None
+        start, why = segment.filled, None
+        try:
+            while segment.filled < SEGMENT_BYTES:
+                size = link.sock.recv_into(segment.view[segment.filled :])
+                if not size:
+                    why = "the sender closed the connection"
+                    break
+                segment.filled += size
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            why = _reason(error)
+        if segment.filled == start:
+            return None, why
+        return Received(link.number, segment, start, segment.filled, moment()), why
+
+    def _mind_silence(self, link: Link) -> Link | None:
+        """Tell the writer of a silence; return the connection to go on with: `link`, or one in its place."""
+        now = time.monotonic()
+        if not link.silent and now - link.heard >= self._settings.read_timeout:
+            link.silent = True
+            self._buffer.put(Silent(moment()))
+        if link.silent and now >= self._replace_at(link):
+            return self._replace(link)
+        return link
+
+    def _replace_at(self, link: Link) -> float:
+        return max(link.heard + self._interval, link.replace_at)
+
+    def _replace(self, old: Link) -> Link | None:
+        """Return a second connection in place of `old`, or `old` if it wakes up or nothing accepts.
+
+        `old` is let go only when its successor has stood for a while in which `old` delivered nothing: what
+        the sender sent before it knew the successor may still be on its way. If `old` delivers, it goes on,
+        and nothing was missed.
+        """
+        try:
+            new = self._dialer.attempt(old)
+        except OSError as error:
+            self._note_failure(error)
+            old.replace_at = self._dialer.not_before
+            return old
+        if new is None:
+            return old
+        self._interval = min(self._interval * 2, REPLACE_AT_MOST)
+        why = f"no byte for {time.monotonic() - old.heard:.0f} s"
+        if old.fd in self._waker.wait([old.fd], HAND_OVER):
+            item, ended = self._fill(old)
+            if ended is not None:
+                self._buffer.put(Succeeding())
+            if item is not None:
+                self._buffer.put(item)
+            if ended is None:
+                new.sock.close()
+                self._dialer.at_once()
+                return old
+            why = ended
+        self._hang_up(old, why)
+        return self._begin(new)
+
+    # --- ending
+
+    def _drop(self, link: Link) -> None:
+        """End a connection that delivers no frames, and wait longer each time before the next."""
+        self._dialer.after_no_frames()
+        self._end(link, "what came is no frame stream")
+
+    def _end(self, link: Link, why: str) -> None:
+        self._hang_up(link, why)
+        self._say(ConnectionState.CONNECTING, why)
+
+    def _hang_up(self, link: Link, why: str) -> None:
+        link.sock.close()
+        self._buffer.put(Disconnected(link.number, moment(), why))
+        self._log.info("disconnected", extra={"why": why, "connection": link.number})
+
+    # --- telling
+
+    def _say_connected(self, link: Link) -> None:
+        """Take back what a refused replacement made us say: the old connection lives."""
+        if self.connection.state is not ConnectionState.CONNECTED:
+            self._dialer.attempts = 0
+            self._say(ConnectionState.CONNECTED, target=link.target)
+
+    def _say(
+        self, state: ConnectionState, error: str | None = None, target: sockets.Target | None = None
+    ) -> None:
+        before = self.connection
+        self.connection = Connection(
+            state=state,
+            endpoint=self._dialer.endpoint(target),
+            since=before.since if before.state is state else utc(),
+            attempts=self._dialer.attempts,
+            last_error=error[:1024] if error else None,
+        )
+        self._changed()
+
+    def _note_held_back(self, *, held_back: bool) -> None:
+        if held_back is self._held_back:
+            return
+        self._held_back = held_back
+        if held_back:
+            self._log.warning("buffer full, the sender is held back", extra={"bytes": self._buffer.limit})
+        else:
+            self._log.warning("buffer has room again, receiving goes on")
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__

@@ -1,0 +1,1 @@
+"""The thread that has published files read back, and the process that does it."""

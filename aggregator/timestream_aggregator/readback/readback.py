@@ -1,0 +1,168 @@
+"""Has each published file read back by a helper process, and says whether it holds what was received.
+
+One file at a time, oldest first, and never in the way of recording: a backlog waits. The helper loads
+spt3g, which takes memory and may in principle crash on a bad file; it ends when there is nothing to do.
+"""
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from timestream_aggregator.ledger.recent import Written
+from timestream_api import ledger
+
+MOST_WAITING: Final = 10_000  # files
+IDLE: Final = 20.0  # seconds after which a helper without work ends
+ATTEMPTS: Final = 3
+RETRY_AFTER: Final = 10.0  # seconds
+
+
+class Readback:
+    """The files that wait to be read back, and the thread that has it done. `add()` and `stop()` are for any thread."""
+
+    def __init__(self, root: Path, tell: Callable[[ledger.Fact], None], log: logging.Logger) -> None:
+        """Make one; `tell` is called with each outcome."""
+        self._root = root
+        self._tell = tell
+        self._log = log
+        self._waiting: deque[Written] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self.helper: subprocess.Popen[str] | None = None
+        self.good = 0  # files
+        self.bad = 0
+        self.latest_bad: str | None = None
+        self._outcomes: dict[str, bool] = {}  # of the latest files
+
+    def add(self, written: Written) -> None:
+        """Have `written` read back when those before it are."""
+        with self._changed:
+            if len(self._waiting) >= MOST_WAITING:
+                self._log.warning("too many files wait to be read back", extra={"path": written.path})
+                return
+            self._waiting.append(written)
+            self._changed.notify()
+
+    def outcome(self, path: str) -> bool | None:
+        """Return whether a file was found to hold what was received, None while that is not known."""
+        return self._outcomes.get(path)
+
+    def run(self) -> None:
+        """Have files read back until told to stop."""
+        try:
+            while (written := self._next()) is not None:
+                self._look_at(written)
+        finally:
+            self._dismiss()
+
+    def stop(self) -> None:
+        """Have no more read back: what is not, is when the next recorder starts."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+            if self.helper is not None:
+                self.helper.kill()
+
+    def _next(self) -> Written | None:
+        """Return the next file; None when told to stop."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._waiting or self._stopping, IDLE):
+                self._dismiss()
+                self._changed.wait_for(lambda: self._waiting or self._stopping)
+            return None if self._stopping else self._waiting.popleft()
+
+    def _look_at(self, written: Written) -> None:
+        """Have one file read back and tell the outcome."""
+        for _attempt in range(ATTEMPTS):
+            answer = self._ask(str(self._root / written.path), written.crc)
+            if answer is not None:
+                self._judge(written, answer)
+                return
+            with self._changed:
+                if self._changed.wait_for(lambda: self._stopping, RETRY_AFTER):
+                    return
+        self._log.error(
+            "the process that reads files back ends each time, the file is not verified",
+            extra={"path": written.path},
+        )
+
+    def _judge(self, written: Written, answer: dict[str, Any]) -> None:
+        if answer.get("absent"):
+            self._log.info("published file was fetched before it was read back", extra={"path": written.path})
+            return
+        why = difference(written, answer)
+        fact = ledger.Verified(path=written.path, good=why is None, sha256=answer.get("sha256"), why=why)
+        if why is None:
+            self.good += 1
+            self._log.debug("file verified", extra={"path": written.path})
+        else:
+            self.bad += 1
+            self.latest_bad = written.path
+            self._log.error(
+                "a file does not hold what was received", extra={"path": written.path, "why": why}
+            )
+        if len(self._outcomes) >= ATTEMPTS:
+            del self._outcomes[next(iter(self._outcomes))]
+        self._outcomes[written.path] = why is None
+        self._tell(fact)
+
+    def _ask(self, path: str, crc: int) -> dict[str, Any] | None:
+        """Return what the helper finds; None if it ends without an answer."""
+        try:
+            helper = self._hire()
+            if helper is None or helper.stdin is None or helper.stdout is None:
+                return None
+            helper.stdin.write(json.dumps([path, crc]) + "\n")
+            helper.stdin.flush()
+            return json.loads(helper.stdout.readline())
+        except (OSError, ValueError) as error:
+            self._dismiss()
+            if not self._stopping:
+                self._log.warning("the process that reads files back ended", extra={"why": str(error)})
+            return None
+
+    def _hire(self) -> subprocess.Popen[str] | None:
+        """Return the helper, a new one if there is none; None when told to stop."""
+        with self._changed:
+            if self.helper is None and not self._stopping:
+                self.helper = subprocess.Popen(
+                    [sys.executable, "-m", "timestream_aggregator.readback.helper"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    start_new_session=True,
+                )
+            return self.helper
+
+    def _dismiss(self) -> None:
+        helper, self.helper = self.helper, None
+        if helper is None:
+            return
+        helper.kill()
+        helper.wait()
+        for pipe in (helper.stdin, helper.stdout):
+            if pipe is not None:
+                with suppress(OSError):  # what was not written has nobody to read it
+                    pipe.close()
+
+
+def difference(written: Written, found: dict[str, Any]) -> str | None:
+    """Return how what is on the disk differs from what was received, None if it does not."""
+    if "bytes" not in found:
+        return str(found["why"])
+    if found["bytes"] != written.bytes:
+        return f"it has {found['bytes']} bytes, {written.bytes} were received"
+    if found["crc32c"] != written.crc:
+        return f"its CRC-32C is {found['crc32c']:08x}, that of what was received is {written.crc:08x}"
+    if found["why"] is not None:
+        return str(found["why"])
+    if found["frames"] != written.frames:
+        return f"spt3g loads {found['frames']} frames, {written.frames} were received"
+    return None

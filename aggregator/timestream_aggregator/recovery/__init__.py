@@ -1,0 +1,1 @@
+"""The thread that completes what a killed recorder left."""

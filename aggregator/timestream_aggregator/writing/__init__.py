@@ -1,0 +1,1 @@
+"""The thread that writes: frames out of the buffer, through the core, into files."""

@@ -1,0 +1,324 @@
+"""Carries out what the core says about files, and holds on while the disk fails.
+
+Frames are gathered until a file gets them in one go. When a call fails the file is cut after its last whole
+frame and published, and what was not written goes on in a new file of the same acquisition, as soon as that
+works: until then the writer waits here, the buffer fills, and the sender is held back. After `max_stall` of
+that, the oldest frames are discarded as room is needed for new ones, and each is counted.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from timestream_aggregator.clock import Pulse, utc
+from timestream_aggregator.core.naming import FileId
+from timestream_aggregator.disk.folder import ChangedOnDiskError, DataFolder, StagedFile
+from timestream_aggregator.ledger.file import Ledger
+from timestream_aggregator.ledger.losses import Discards, Losses
+from timestream_aggregator.writing.patience import Stall
+from timestream_aggregator.writing.tally import (
+    Acquired,
+    Copy,
+    Current,
+    Kept,
+    Last,
+    OutputState,
+    Recordable,
+    Tally,
+)
+from timestream_api.ledger import Left, Opened, Trouble, TroubleOver
+from timestream_api.report import CloseReason
+
+GATHER: Final = 1 << 20  # bytes after which gathered frames are written even if more are at hand
+TELL_EVERY: Final = 10.0  # seconds, while frames are discarded
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Who is told what, besides the log."""
+
+    ledger: Ledger
+    losses: Losses
+    published: Callable[[Last], None] = lambda _: None
+    left: Callable[[str, Left], None] = lambda _name, _left: None
+    """The staged file of that name could not be published, and this is what should be in it."""
+    changed: Callable[[], None] = lambda: None
+    """People wait for a change in `state`."""
+
+
+class Output:
+    """One stream's files, one open at a time. For the writer's thread, but for `state` and `stop()`."""
+
+    def __init__(
+        self,
+        folder: DataFolder,
+        sync_interval: float,
+        log: logging.Logger,
+        pulse: Pulse,
+        *,
+        neighbours: Neighbours,
+        stall: Stall,
+    ) -> None:
+        """Make one; all that `neighbours` are told has to return at once."""
+        self._folder = folder
+        self._sync_interval = sync_interval
+        self._log = log
+        self._pulse = pulse
+        self._ledger = neighbours.ledger
+        self._tell = neighbours
+        self._stall = stall
+        self._discards = Discards(neighbours.losses)
+        self._told_discards = 0.0
+        self.unwritten = 0  # frames discarded since the recorder had to stop
+        self.left = 0  # files that could not be published since then
+        self._wanted: FileId | None = None
+        self._last: FileId | None = None  # the file published last
+        self._acquired = Acquired(utc())
+        self._file: StagedFile | None = None
+        self._failed = False  # the file must be published and followed by another
+        self._tally = Tally()
+        self._arrived = 0.0  # Unix seconds, of the gathered frames
+        self._synced = 0.0
+        self._unsynced = False  # something was written since
+        self._head: Copy | None = None  # the last Observation frame that this acquisition has in a file
+        self._gathered: list[Recordable] = []
+        self._gathered_size = 0
+        self.state = OutputState()
+
+    def arrived(self, at: float) -> None:
+        """Take note that the frames that follow arrived `at` that Unix time. All before are written."""
+        self._arrived = at
+
+    def open(self, wanted: FileId, acquired: Acquired) -> None:
+        """Let the next frames go to a new file, `wanted` or the next number that is free."""
+        self._discards.tell(self._stall.why)
+        self._wanted, self._acquired, self._head = wanted, acquired, None
+
+    def begin_with(self, head: bytes) -> None:
+        """Begin the file with a frame that stands in an earlier one."""
+        self._gather(Copy((memoryview(head),), len(head)))
+
+    def write(self, frame: Recordable, *, observation: bool = False) -> None:
+        """Add `frame` to the file. Its bytes have to stay as they are until `flush()` returns."""
+        if observation:
+            data = b"".join(frame.parts)
+            frame = Kept((memoryview(data),), len(data), frame.frame_num)
+        self._gather(frame)
+
+    def flush(self) -> None:
+        """Give the kernel everything that was gathered."""
+        if self._gathered and not self._insist(self._flush):
+            self._give_way()
+
+    def sync_if_due(self) -> None:
+        """Bring the file to the disk if it has not been for the sync interval."""
+        if time.monotonic() >= (self.sync_due() or float("inf")) and not self._insist(self._sync):
+            self._give_way()
+
+    def sync_due(self) -> float | None:
+        """Return the monotonic second at which `sync_if_due` matters next; None while all is on the disk."""
+        return self._synced + self._sync_interval if self._file is not None and self._unsynced else None
+
+    def close(self, reason: CloseReason) -> None:
+        """Publish the file."""
+        self.flush()
+        if self._file is not None and not self._insist(lambda: self._publish(reason)):
+            self._leave(self._file)
+        self._wanted, self._failed = None, False
+
+    def stop(self, patience: float) -> None:
+        """Give up `patience` seconds from now if the disk still fails then. Any thread may call this."""
+        self._stall.stop(patience)
+
+    def finish(self) -> None:
+        """Tell of what is not told yet."""
+        self._discards.tell(self._stall.why)
+
+    def _give_way(self) -> None:
+        """Leave the file, which cannot be published, and discard the gathered frames."""
+        if self._file is not None:
+            self._leave(self._file)
+        frames = [frame for frame in self._gathered if not isinstance(frame, Copy)]
+        for frame in self._gathered:
+            if isinstance(frame, Copy | Kept):
+                self._head = Copy(frame.parts, frame.size)
+        self._gathered.clear()
+        self._gathered_size = 0
+        self._failed = True
+        self._discards.add([frame.frame_num for frame in frames], self._acquired.session_id)
+        if self._stall.stopping:
+            self.unwritten += len(frames)
+        if time.monotonic() >= self._told_discards + TELL_EVERY:
+            self._told_discards = time.monotonic()
+            self._discards.tell(self._stall.why)
+            self._tell.changed()
+
+    def _leave(self, file: StagedFile) -> None:
+        """Leave what the file holds in the staging folder, to be recovered when the disk works again."""
+        self._file = None
+        self.state = replace(self.state, current=None)
+        if not self._tally.recorded:
+            with suppress(OSError):  # then it is recovered like others, and found empty
+                file.discard()
+            file.close()
+            return
+        file.close()
+        self.left += self._stall.stopping
+        self._log.error(
+            "left unpublished",
+            extra={"path": file.wanted.path, "frames": file.frames, "why": self._stall.why},
+        )
+        left = self._tally.left(file.wanted.path, file, self._acquired, self._stall.why)
+        self._ledger.note(left)
+        self._tell.left(file.path.name, left)
+
+    def _flush(self) -> None:
+        if self._failed:
+            self._publish(CloseReason.DISK)
+        file = self._file or self._new_file()
+        before, recorded = file.frames, self._tally.recorded
+        self._ledger.write()  # what is lost before these frames: once they are in a file, nobody finds it again
+        try:
+            file.append(self._gathered)
+        except OSError:
+            self._failed = True
+            raise
+        finally:
+            self._count(file, file.frames - before)
+            if self._tally.recorded and not recorded:  # not for each attempt on a full disk that takes a copy
+                self._tell_opened(file)
+
+    def _tell_opened(self, file: StagedFile) -> None:
+        self._log.info("file opened", extra={"path": file.wanted.path})
+        self._ledger.note(Opened(path=file.wanted.path))
+        self._tell.changed()
+
+    def _new_file(self) -> StagedFile:
+        """Return the file that the gathered frames go to."""
+        if self._wanted is None:
+            raise RuntimeError("a frame to write and no file that it belongs to")
+        file = self._file = self._folder.open(self._unused(self._wanted))
+        self._tally, self._synced = Tally(), time.monotonic()
+        if self._failed and self._head is not None and not isinstance(self._gathered[0], Copy | Kept):
+            self._gathered.insert(0, self._head)
+        self._failed = False
+        return file
+
+    def _unused(self, wanted: FileId) -> FileId:
+        """Return `wanted` with a number after that of the last file, which somebody may have fetched already."""
+        if self._last is None or self._last.base != wanted.base:
+            return wanted
+        return FileId(wanted.base, max(wanted.number, self._last.number + 1))
+
+    def _sync(self) -> None:
+        if self._failed:
+            self._publish(CloseReason.DISK)
+        elif self._file is not None:
+            self._ledger.write(sync=True)
+            try:
+                self._file.sync()
+            except OSError:
+                self._failed = True
+                raise
+            self._synced, self._unsynced = time.monotonic(), False
+
+    def _publish(self, reason: CloseReason) -> None:
+        """Publish the file, or remove it if no frame was recorded in it."""
+        file = self._file
+        if file is None:
+            return
+        if not self._tally.recorded:
+            file.discard()
+        else:
+            self._publish_frames(file, reason)
+        self._file = None
+        self.state = replace(self.state, current=None)
+        self._tell.changed()
+
+    def _publish_frames(self, file: StagedFile, reason: CloseReason) -> None:
+        self._ledger.write(sync=True)
+        try:
+            self._last = file.publish(lambda published: self._tell_published(file, published, reason))
+        except ChangedOnDiskError as error:
+            self._stall.failed(error)
+            self._leave(file)
+
+    def _tell_published(self, file: StagedFile, published: FileId, reason: CloseReason) -> None:
+        """Tell of a file that has its final name on the disk."""
+        last = Last(published.path, file.frames, file.size, file.crc, utc(), reason)
+        self.state = replace(self.state, last=last, files=self.state.files + 1)
+        self._ledger.note(self._tally.published(last, self._acquired))
+        self._ledger.write(sync=True)
+        self._log.info(
+            "file published",
+            extra={
+                "path": last.path,
+                "frames": last.frames,
+                "bytes": last.size,
+                "crc32c": f"{last.crc:08x}",
+                "reason": reason.value,
+            },
+        )
+        self._tell.published(last)
+
+    def _gather(self, frame: Recordable) -> None:
+        self._gathered.append(frame)
+        self._gathered_size += frame.size
+        if self._gathered_size >= GATHER:
+            self.flush()
+
+    def _count(self, file: StagedFile, written: int) -> None:
+        """Take note that the first `written` of the gathered frames are in the file."""
+        for frame in self._gathered[:written]:
+            if isinstance(frame, Copy | Kept):
+                self._head = Copy(frame.parts, frame.size)
+        done = [frame for frame in self._gathered[:written] if not isinstance(frame, Copy)]
+        del self._gathered[:written]
+        self._gathered_size = sum(frame.size for frame in self._gathered)
+        self._tally.add(done, self._arrived)
+        self._unsynced = True
+        self.state = replace(
+            self.state,
+            current=Current(file.wanted.path, self._acquired.opened, file.frames, file.size),
+            frames=self.state.frames + len(done),
+            size=self.state.size + sum(frame.size for frame in done),
+        )
+
+    def _insist(self, step: Callable[[], None]) -> bool:
+        """Take `step` until it succeeds; return False if it does not, and must not be waited for any longer."""
+        while True:
+            if self._stall.may_try():
+                try:
+                    with self._pulse.waiting_for("the disk"):
+                        step()
+                except OSError as error:
+                    self._note_trouble(error)
+                else:
+                    self._note_success()
+                    return True
+            if self._stall.gives_way():
+                return False
+            self._pulse.beat()
+            self._stall.wait()
+
+    def _note_trouble(self, error: OSError) -> None:
+        trouble = f"writing fails: {error.strerror or error}"
+        self._stall.failed(error)
+        if trouble != self.state.trouble:
+            self._log.error("the disk fails, the sender is held back", extra={"why": str(error)})
+            self._ledger.note(Trouble(why=str(error)))
+        self._ledger.write()
+        self.state = replace(self.state, trouble=trouble)
+        self._tell.changed()
+
+    def _note_success(self) -> None:
+        self._stall.over()
+        if self.state.trouble is not None:
+            self._discards.tell(self.state.trouble)
+            self._log.warning("the disk works again", extra={"after": self.state.trouble})
+            self._ledger.note(TroubleOver(after=self.state.trouble))
+            self.state = replace(self.state, trouble=None)
+            self._tell.changed()

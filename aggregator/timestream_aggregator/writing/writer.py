@@ -1,0 +1,316 @@
+"""The writer thread: cuts frames out of what arrived, asks the core what each means, and has it done.
+
+It alone uses the parser, the core and the files. What others want to know of them stands in `state`, which is
+replaced as a whole.
+"""
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from timestream_aggregator import logs
+from timestream_aggregator.buffer import (
+    Buffer,
+    Connected,
+    Disconnected,
+    Item,
+    Received,
+    Segment,
+    Silent,
+    Stopped,
+    Succeeding,
+)
+from timestream_aggregator.clock import Pulse, moment, utc
+from timestream_aggregator.core.acquisition import OBSERVATION, Recording, Rules
+from timestream_aggregator.core.actions import Action, Close, Note, NoteKind, Open, Write, WriteHead
+from timestream_aggregator.core.progress import Snapshot
+from timestream_aggregator.disk.quarantine import Quarantine
+from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
+from timestream_aggregator.ledger.file import Ledger
+from timestream_aggregator.ledger.losses import Losses, Lost
+from timestream_aggregator.writing.stream_files import Output
+from timestream_aggregator.writing.tally import Acquired
+from timestream_api import ledger as facts
+from timestream_api.report import CloseReason
+from timestream_api.settings import RecorderSettings
+
+_LEVELS: Final = {kind: logging.INFO if kind is NoteKind.GAP else logging.WARNING for kind in NoteKind}
+_FACTS: Final[Mapping[NoteKind, type[facts.Fact]]] = {
+    NoteKind.GAP: facts.Gap,
+    NoteKind.RENUMBERED: facts.Renumbered,
+    NoteKind.DUPLICATE: facts.Duplicate,
+    NoteKind.RENAMED: facts.Renamed,
+    NoteKind.UNKNOWN_FLOW_CONTROL: facts.UnknownFlowControl,
+}
+LOOK_UP: Final = 1.0  # seconds between two rounds of the loop, at most
+
+
+class Upstream(Protocol):
+    """What the writer tells whoever receives."""
+
+    def drop(self, number: int) -> None:
+        """Connection `number` delivers no frames."""
+        ...
+
+    def note_new_frame(self) -> None:
+        """The sender is alive."""
+        ...
+
+
+@dataclass(slots=True)
+class _Held:
+    """Received bytes that may still be looked at: which segments they are in, up to where in the stream."""
+
+    buffer: Buffer
+    entries: deque[tuple[Segment, int, int]] = field(default_factory=deque[tuple[Segment, int, int]])
+
+    def add(self, segment: Segment, end: int) -> None:
+        """Add bytes of `segment` that end at offset `end` of the stream."""
+        ranges = 1
+        if self.entries and self.entries[-1][0] is segment:
+            ranges += self.entries.pop()[2]
+        self.entries.append((segment, end, ranges))
+
+    def release(self, offset: int) -> None:
+        """Give back the segments that lie wholly before `offset` of the stream."""
+        while self.entries and self.entries[0][1] <= offset:
+            segment, _, ranges = self.entries.popleft()
+            self.buffer.give_back(segment, ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The session that an earlier run recorded last, and the highest frame_num of it that is in a file."""
+
+    session_id: int
+    highest: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriterState:
+    """What the writer knows, for the report."""
+
+    acquisition: Snapshot
+    notes: Mapping[NoteKind, int]
+    quarantined: int = 0
+    last_frame: float | None = None
+    """When the last frame arrived, in Unix seconds."""
+
+
+class Writer:
+    """Takes items from the buffer until the one that says it is the end. `run()` is the thread."""
+
+    def __init__(
+        self,
+        settings: RecorderSettings,
+        *,
+        buffer: Buffer,
+        output: Output,
+        quarantine: Quarantine,
+        ledger: Ledger,
+        losses: Losses,
+        upstream: Upstream,
+        log: logging.Logger,
+        pulse: Pulse,
+        before: Callable[[], "Resumed | None"] = lambda: None,
+    ) -> None:
+        """Make one; `before` is called in the thread before anything is written, and may take a while."""
+        self._max_frame_bytes = settings.max_frame_bytes
+        self._buffer = buffer
+        self._output = output
+        self._quarantine = quarantine
+        self._ledger = ledger
+        self._losses = losses
+        self._before = before
+        self._seldom = logs.Seldom(log)
+        self._upstream = upstream
+        self._log = log
+        self._pulse = pulse
+        self._recording = Recording(Rules.from_settings(settings))
+        self._held = _Held(buffer)
+        self._parser: Parser | None = None  # None: what comes belongs to no connection that delivers frames
+        self._ignored = 0  # bytes of such a connection
+        self._new_frame = False
+        self._notes: Counter[NoteKind] = Counter()
+        self._quarantined = 0
+        self._last_frame: float | None = None
+        self.state = self._look()
+
+    def run(self) -> None:
+        """Write what arrives; return when all of it is published, or when the disk gives no way."""
+        self._resume()
+        running = True
+        while running:
+            self._pulse.beat()
+            item = self._buffer.take(self._patience())
+            running = self._deal_with(item) if item is not None else True
+            if self._buffer.empty:
+                self._mind_the_time()
+            self._write_ledger()
+            self.state = self._look()
+        self._output.finish()
+        if self._output.unwritten:
+            self._log.error("stopped without writing everything", extra={"frames": self._output.unwritten})
+        self._ledger.note(facts.Stopped(unwritten=self._output.unwritten))
+        with self._pulse.waiting_for("the disk"):
+            self._ledger.close()
+
+    def _resume(self) -> None:
+        """Go on where an earlier run ended, as far as that is known."""
+        with self._pulse.waiting_for("what an earlier run left"):
+            resumed = self._before()
+        if resumed is not None:
+            self._recording.resume(resumed.session_id, resumed.highest)
+
+    # --- what arrives
+
+    def _deal_with(self, item: Item) -> bool:
+        """Do what `item` calls for; return whether more may follow."""
+        match item:
+            case Received():
+                self._receive(item)
+            case Connected():
+                self._parser, self._ignored = Parser(self._max_frame_bytes), 0
+                self._recording.connected()
+                self._ledger.note(facts.Connected(endpoint=item.endpoint), utc(item.at.wall))
+            case Succeeding():
+                self._recording.succeeding()
+            case Silent():
+                self._carry_out(self._recording.finish(CloseReason.SILENCE))
+            case Disconnected():
+                self._end_connection(item.why)
+                self._ledger.note(facts.Disconnected(why=item.why), utc(item.at.wall))
+                self._carry_out(self._recording.finish(CloseReason.DISCONNECTED))
+            case Stopped():
+                self._note_unfinished()
+                self._carry_out(self._recording.finish(CloseReason.STOPPED))
+                return False
+        return True
+
+    def _receive(self, item: Received) -> None:
+        """Write the frames that `item` completes, then give back the memory that nobody needs any more."""
+        size = item.end - item.start
+        self._output.arrived(item.at.wall)
+        parser = self._parser
+        if parser is None:
+            self._ignored += size
+            self._buffer.give_back(item.segment, 1)
+        else:
+            try:
+                self._parse(parser, item)
+            except WireError as error:
+                self._output.flush()
+                self._refuse(parser, item, error)
+            else:
+                self._output.flush()
+                self._held.add(item.segment, parser.fed)
+                self._held.release(parser.fed - parser.held)
+        self._buffer.done(size)
+        if self._new_frame:
+            self._new_frame = False
+            self._upstream.note_new_frame()
+
+    def _parse(self, parser: Parser, item: Received) -> None:
+        for frame in parser.feed(item.segment.view, item.start, item.end):
+            if isinstance(frame, Frame):
+                self._last_frame = item.at.wall
+                self._carry_out(self._recording.receive(frame, item.at))
+            else:
+                self._keep_damaged(frame)
+
+    def _keep_damaged(self, frame: Damaged) -> None:
+        self._recording.damaged()
+        self._put_aside(frame.parts, frame.size, frame.why)
+
+    def _refuse(self, parser: Parser, item: Received, error: WireError) -> None:
+        """Give up a connection that delivers no frames."""
+        self._put_aside(parser.torn(), parser.held, str(error))
+        self._held.release(parser.fed)
+        self._buffer.give_back(item.segment, 1)
+        self._parser = None
+        self._upstream.drop(item.connection)
+
+    def _end_connection(self, why: str) -> None:
+        """Put the beginning of a frame aside that will never be whole."""
+        if self._parser is not None and self._parser.held:
+            self._put_aside(self._parser.torn(), self._parser.held, f"torn: {why}")
+        if self._parser is not None:
+            self._held.release(self._parser.fed)
+        if self._ignored:
+            self._log.warning(
+                "ignored what came after bytes that are no frame", extra={"bytes": self._ignored}
+            )
+        self._parser, self._ignored = None, 0
+
+    def _note_unfinished(self) -> None:
+        """Say that the recorder stops in the middle of a frame; it is not damaged, so it is not kept."""
+        if self._parser is not None and self._parser.held:
+            self._log.warning("stopped in the middle of a frame", extra={"bytes": self._parser.held})
+
+    def _put_aside(self, parts: Iterable[memoryview], size: int, why: str) -> None:
+        """Keep a damaged piece of the stream, and say so; if that fails, say that and go on."""
+        self._quarantined += 1
+        kept: Path | None = None
+        try:
+            kept = self._quarantine.keep(parts, utc())
+        except OSError as error:
+            extra = {"bytes": size, "why": why, "disk": str(error)}
+            self._seldom.log(logging.ERROR, "cannot keep a damaged piece", extra)
+        else:
+            self._seldom.log(
+                logging.WARNING, "damaged piece of the stream", {"bytes": size, "why": why, "kept": str(kept)}
+            )
+        self._ledger.note(facts.Quarantined(bytes=size, why=why, kept=None if kept is None else kept.name))
+
+    # --- what is to be done
+
+    def _carry_out(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            match action:
+                case Write():
+                    self._new_frame = True
+                    self._output.write(action.frame, observation=action.frame.type == OBSERVATION)
+                case Open():
+                    acquired = Acquired(utc(action.at.wall), action.session_id, action.stream_id)
+                    self._output.open(action.file, acquired)
+                case WriteHead():
+                    self._output.begin_with(action.data)
+                case Close():
+                    self._output.close(action.reason)
+                case Note():
+                    self._tell(action)
+
+    def _tell(self, note: Note) -> None:
+        """Count what the core notes, and bring it to log and ledger."""
+        self._notes[note.kind] += 1
+        if note.kind is NoteKind.LOSS:
+            self._losses.note(Lost(**note.fields))  # pyright: ignore[reportArgumentType] - see the core
+            return
+        self._seldom.log(_LEVELS[note.kind], note.kind.value, note.fields)
+        fact = facts.fact_of(_FACTS[note.kind], note.fields)
+        if fact is not None:
+            self._ledger.note(fact)
+
+    def _write_ledger(self) -> None:
+        if self._ledger.pending:
+            with self._pulse.waiting_for("the disk"):
+                self._ledger.write()
+
+    def _mind_the_time(self) -> None:
+        """Do what is due by the clock."""
+        now, due = moment(), self._recording.deadline()
+        if due is not None and now.monotonic >= due:
+            self._carry_out(self._recording.tick(now))
+        self._output.sync_if_due()
+
+    def _patience(self) -> float:
+        """Return for how long nothing is due."""
+        due = [when for when in (self._recording.deadline(), self._output.sync_due()) if when is not None]
+        return max(0.0, min([LOOK_UP, *(when - time.monotonic() for when in due)]))
+
+    def _look(self) -> WriterState:
+        return WriterState(self._recording.snapshot(), dict(self._notes), self._quarantined, self._last_frame)

@@ -31,7 +31,7 @@ lint: $(SETUP) ## lint, types and import rules
 	$(BIN)/lint-imports --no-logo
 
 unit: $(SETUP) ## the unit tests
-	TIMESTREAM_MACHINE_EXAMPLES=25 $(BIN)/pytest -q --numprocesses=4 tests/unit
+	TIMESTREAM_MACHINE_EXAMPLES=25 $(BIN)/pytest -q --numprocesses=4 tests/unit tests/machine
 
 test: lint ## every test that this machine can run; the first run builds a cluster
 	-$(BIN)/python -m tests.cluster build $$(test $$(id -u) = 0 || echo --control-plane)

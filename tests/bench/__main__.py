@@ -7,7 +7,7 @@ from statistics import median
 
 from tests.bench.measure import Cost, measure
 from tests.bench.peers import BARE, RECORDER, SPT3G, Peer
-from tests.recorder.frames import frame_bytes
+from tests.tools.frames import frame_bytes
 
 ROUNDS = 5
 PEERS = (BARE, RECORDER, SPT3G)

@@ -11,7 +11,7 @@ from tests.cluster.node.node import Node
 from tests.cluster.target import of_node
 from tests.e2e.install import install
 from tests.e2e.stream import Stream
-from tests.recorder.sender import Sender
+from tests.tools.sender import Sender
 
 NAMESPACE: Final = "timestream"
 _numbers = count(1)

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from tests.cluster.commands import CommandError
 from tests.cluster.node.node import Node
-from tests.recorder.frames import read_frames, spt3g_reads
-from tests.recorder.sender import Sender, SentFrame
+from tests.tools.frames import read_frames, spt3g_reads
+from tests.tools.sender import Sender, SentFrame
 from timestream_aggregator.ledger.file import lines
 from timestream_api.ledger import Verified
 

@@ -8,7 +8,7 @@ import pytest
 from tests.cluster.node.node import Node
 from tests.e2e.conftest import NAMESPACE
 from tests.e2e.stream import Stream, eventually
-from tests.recorder.sender import Sender, SentFrame
+from tests.tools.sender import Sender, SentFrame
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
 OPERATOR = "deployment/timestream-aggregator-operator"

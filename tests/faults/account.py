@@ -20,9 +20,9 @@ from typing import Final
 
 from crc32c import crc32c
 
-from tests.recorder.frames import split_frames
-from tests.recorder.recorder import OWN_FOLDER, published
-from tests.recorder.sender import SentFrame
+from tests.tools.frames import split_frames
+from tests.tools.recorder import OWN_FOLDER, published
+from tests.tools.sender import SentFrame
 from timestream_aggregator.ledger import file as ledger
 from timestream_api.ledger import Fact, Line, Loss, Published, Recovered
 

@@ -17,8 +17,8 @@ import pytest
 
 from tests.faults.rehearsal import await_last, play, record, until
 from tests.faults.warm import Command, Warm, strace
-from tests.recorder.raw_server import RawServer
-from tests.recorder.recorder import OWN_FOLDER
+from tests.tools.raw_server import RawServer
+from tests.tools.recorder import OWN_FOLDER
 
 needs_strace = [
     pytest.mark.root,

@@ -12,10 +12,10 @@ from typing import Final
 
 from tests.faults.account import sent_bytes
 from tests.faults.warm import Command, Warm
-from tests.recorder.frames import flow_control, frame_bytes
-from tests.recorder.raw_server import RawServer
-from tests.recorder.recorder import OWN_FOLDER
-from tests.recorder.sender import END, START, SentFrame
+from tests.tools.frames import flow_control, frame_bytes
+from tests.tools.raw_server import RawServer
+from tests.tools.recorder import OWN_FOLDER
+from tests.tools.sender import END, START, SentFrame
 
 _NAMES: Final = {"O": "Observation", "W": "Wiring", "S": "Scan"}
 _OPTIONS: Final = {

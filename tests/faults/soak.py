@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.faults.net_lab import small_disk
-from tests.faults.net_process import Holdings
-from tests.faults.net_relay import Relay
-from tests.faults.net_soak_account import RunningAccount
-from tests.faults.net_soak_faults import FAULTS, Rig, Stream, kill_recorder
+from tests.faults.network.lab import small_disk
+from tests.faults.network.process import Holdings
+from tests.faults.network.relay import Relay
+from tests.faults.network.soak_account import RunningAccount
+from tests.faults.network.soak_faults import FAULTS, Rig, Stream, kill_recorder
 
 DISK_MEGABYTES: Final = 1024
 PAUSE: Final = (3.0, 9.0)  # seconds between two faults

@@ -7,7 +7,7 @@ import pytest
 from crc32c import crc32c
 
 from tests.faults.account import assert_spt3g_reads, assert_untouched, contents, sent_bytes, settle
-from tests.recorder.frames import frame_bytes
+from tests.tools.frames import frame_bytes
 from timestream_api.ledger import Fact, Line, Loss, Published
 from timestream_api.report import CloseReason
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.account import assert_untouched, contents, settle
-from tests.recorder.recorder import Recorder, names
-from tests.recorder.sender import Sender, SentFrame
+from tests.tools.recorder import Recorder, names
+from tests.tools.sender import Sender, SentFrame
 from timestream_api.ledger import Opened, Published
 from timestream_api.values import Layout
 

@@ -13,8 +13,8 @@ from tests.faults.account import assert_spt3g_reads, settle
 from tests.faults.points import LEDGER, POINTS, RUNS, Outcome, Point, Since, needs_strace, rehearse
 from tests.faults.rehearsal import SENT, await_last, play, record
 from tests.faults.warm import Warm
-from tests.recorder.raw_server import RawServer
-from tests.recorder.recorder import published, staged
+from tests.tools.raw_server import RawServer
+from tests.tools.recorder import published, staged
 from timestream_aggregator.recorder import Recorder
 from timestream_api.ledger import Stopped
 from timestream_api.settings import RecorderSettings

@@ -12,9 +12,9 @@ from tests.faults.account import assert_spt3g_reads, assert_untouched, contents,
 from tests.faults.disk import needs_mounts, small_disk
 from tests.faults.rehearsal import SENT, await_last, is_staged, play, record, session, until
 from tests.faults.warm import Warm
-from tests.recorder.frames import frame_bytes
-from tests.recorder.raw_server import RawServer
-from tests.recorder.recorder import OWN_FOLDER, published, staged
+from tests.tools.frames import frame_bytes
+from tests.tools.raw_server import RawServer
+from tests.tools.recorder import OWN_FOLDER, published, staged
 from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.disk.folder import staged_name
 from timestream_api.ledger import Recovered, Torn

@@ -10,9 +10,9 @@ from tests.faults.account import assert_spt3g_reads, settle
 from tests.faults.disk import needs_mounts, small_disk
 from tests.faults.points import RUNS
 from tests.faults.rehearsal import session, until
-from tests.recorder.raw_server import RawServer
-from tests.recorder.recorder import OWN_FOLDER, Recorder, published
-from tests.recorder.sender import SentFrame
+from tests.tools.raw_server import RawServer
+from tests.tools.recorder import OWN_FOLDER, Recorder, published
+from tests.tools.sender import SentFrame
 
 CYCLES = RUNS or 4
 BUFFER = 4 << 20

@@ -13,8 +13,8 @@ from tests.faults.account import SCAN, Account, assert_spt3g_reads, assert_untou
 from tests.faults.points import RUNS
 from tests.faults.rehearsal import record, until
 from tests.faults.warm import Warm
-from tests.recorder.raw_server import RawServer
-from tests.recorder.sender import Sender, SentFrame
+from tests.tools.raw_server import RawServer
+from tests.tools.sender import Sender, SentFrame
 from timestream_aggregator.ledger import file as ledger
 from timestream_api.ledger import Verified
 

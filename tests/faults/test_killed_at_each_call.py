@@ -12,9 +12,9 @@ from tests.faults.account import Account, assert_spt3g_reads, assert_untouched, 
 from tests.faults.points import LEDGER, POINTS, WITHOUT_LINKS, Point, Since, injected, needs_strace, rehearse
 from tests.faults.rehearsal import FIRST, SECOND, SENT, is_staged, record, session, until
 from tests.faults.warm import Warm
-from tests.recorder.raw_server import RawServer
-from tests.recorder.recorder import OWN_FOLDER, staged
-from tests.recorder.sender import SentFrame
+from tests.tools.raw_server import RawServer
+from tests.tools.recorder import OWN_FOLDER, staged
+from tests.tools.sender import SentFrame
 from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.disk.folder import staged_name
 

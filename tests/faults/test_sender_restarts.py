@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.account import assert_spt3g_reads, settle
-from tests.faults.net_process import Holdings
-from tests.recorder.recorder import Recorder
-from tests.recorder.sender import Sender, SentFrame
+from tests.faults.network.process import Holdings
+from tests.tools.recorder import Recorder
+from tests.tools.sender import Sender, SentFrame
 from timestream_api.ledger import Connected, Disconnected
 from timestream_api.report import ConnectionState
 

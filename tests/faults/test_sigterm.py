@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.faults.account import assert_spt3g_reads, sent_bytes, settle
-from tests.faults.net_api_server import Answer, ApiServer, environment, in_a_pod
-from tests.faults.net_lab import NEEDS_ROOT, enlarge, small_disk, two_hosts
-from tests.faults.net_names import NameService, asking
-from tests.recorder.frames import frame_bytes
-from tests.recorder.raw_server import RawServer
-from tests.recorder.recorder import Recorder, published, quarantined, staged
-from tests.recorder.sender import Sender, SentFrame
-from tests.unit.authority import make_account
+from tests.faults.network.api_server import Answer, ApiServer, environment, in_a_pod
+from tests.faults.network.lab import NEEDS_ROOT, enlarge, small_disk, two_hosts
+from tests.faults.network.names import NameService, asking
+from tests.tools.authority import make_account
+from tests.tools.frames import frame_bytes
+from tests.tools.raw_server import RawServer
+from tests.tools.recorder import Recorder, published, quarantined, staged
+from tests.tools.sender import Sender, SentFrame
 from timestream_api.ledger import Stopped
 
 NOT_WRITTEN = 74

@@ -13,9 +13,9 @@ from tests.faults.disk import StrangeDisk, needs_mounts, strange_disk
 from tests.faults.points import RUNS
 from tests.faults.rehearsal import SENT, await_last, is_staged, play, record, session, until
 from tests.faults.warm import Warm
-from tests.recorder.raw_server import RawServer
-from tests.recorder.recorder import Recorder, staged
-from tests.recorder.sender import Sender, SentFrame
+from tests.tools.raw_server import RawServer
+from tests.tools.recorder import Recorder, staged
+from tests.tools.sender import Sender, SentFrame
 from timestream_aggregator.ledger import file as ledger
 from timestream_api.ledger import Published, TroubleOver
 

@@ -13,8 +13,8 @@ from typing import Final
 from crc32c import crc32c
 from hypothesis import strategies as st
 
-from tests.fuzz.plain import Field, FieldKind, parse
-from tests.unit.frames import frame, raw_frames
+from tests.tools.made_frames import frame, raw_frames
+from tests.tools.plain import Field, FieldKind, parse
 
 CORPUS: Final = Path(__file__).with_name("corpus")
 LARGEST: Final = 1 << 20

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 from spt3g import core as untyped_core
 
-from tests.fuzz.plain import Seen, Stream, parse
+from tests.tools.plain import Seen, Stream, parse
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
 
 core: Final[Any] = untyped_core

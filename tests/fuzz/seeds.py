@@ -4,7 +4,17 @@ import struct
 from typing import Any, Final, cast
 
 from tests.fuzz.mutations import CORPUS, mend
-from tests.unit.frames import entry, frame, g3_bool, g3_double, g3_int, g3_string, g3_time, header, raw_frame
+from tests.tools.made_frames import (
+    entry,
+    frame,
+    g3_bool,
+    g3_double,
+    g3_int,
+    g3_string,
+    g3_time,
+    header,
+    raw_frame,
+)
 from timestream_aggregator.commands.simulate.schedule import Kind, Plan
 from timestream_aggregator.commands.simulate.streamer import Streamer
 

@@ -3,10 +3,10 @@
 import hashlib
 from pathlib import Path
 
-from tests.recorder.frames import frame_bytes
-from tests.recorder.raw_server import RawServer
-from tests.recorder.recorder import Recorder, assert_readable, names, recorded_digests
-from tests.recorder.sender import Sender
+from tests.tools.frames import frame_bytes
+from tests.tools.raw_server import RawServer
+from tests.tools.recorder import Recorder, assert_readable, names, recorded_digests
+from tests.tools.sender import Sender
 from timestream_aggregator.ledger.file import lines
 from timestream_api.ledger import Duplicate, Loss, Verified
 from timestream_api.report import LossCause

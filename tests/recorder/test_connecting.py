@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
-from tests.recorder.recorder import Recorder, assert_recorded, published
-from tests.recorder.sender import Sender, SentFrame
+from tests.tools.recorder import Recorder, assert_recorded, published
+from tests.tools.sender import Sender, SentFrame
 from timestream_api.report import CloseReason, ConnectionState, Report
 
 

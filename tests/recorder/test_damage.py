@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.recorder.frames import frame_bytes, read_frames
-from tests.recorder.raw_server import RawServer
-from tests.recorder.recorder import Recorder, published, quarantined
+from tests.tools.frames import frame_bytes, read_frames
+from tests.tools.raw_server import RawServer
+from tests.tools.recorder import Recorder, published, quarantined
 
 SCANS = [
     frame_bytes("S", {"frame_num": number, "session_id": 1_700_000_000}, payload=100) for number in range(6)

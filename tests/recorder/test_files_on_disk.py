@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.recorder.frames import digests
-from tests.recorder.recorder import Recorder, assert_readable, assert_recorded, names, published, staged
-from tests.recorder.sender import Sender, SentFrame
+from tests.tools.frames import digests
+from tests.tools.recorder import Recorder, assert_readable, assert_recorded, names, published, staged
+from tests.tools.sender import Sender, SentFrame
 from timestream_api.report import CloseReason
 from timestream_api.values import Layout
 

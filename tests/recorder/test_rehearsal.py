@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.recorder.recorder import Recorder, published
+from tests.tools.recorder import Recorder, published
 from timestream_aggregator.g3.parser import Frame, Parser
 from timestream_aggregator.ledger.summary import journal_of
 

@@ -11,9 +11,9 @@ from threading import Event
 
 import pytest
 
-from tests.recorder.frames import Value, digests, frame_bytes, read_frames, split_frames, spt3g_reads
-from tests.recorder.raw_server import RawServer
-from tests.recorder.sender import END, START, Sender
+from tests.tools.frames import Value, digests, frame_bytes, read_frames, split_frames, spt3g_reads
+from tests.tools.raw_server import RawServer
+from tests.tools.sender import END, START, Sender
 from timestream_aggregator.commands.simulate.faults import Garbage
 from timestream_aggregator.commands.simulate.relay import GARBAGE
 

@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from tests.recorder.recorder import (
+from tests.tools.recorder import (
     Recorder,
     assert_readable,
     assert_recorded,
@@ -14,7 +14,7 @@ from tests.recorder.recorder import (
     recorded_digests,
     staged,
 )
-from tests.recorder.sender import Sender, SentFrame
+from tests.tools.sender import Sender, SentFrame
 from timestream_aggregator.ledger.file import lines
 from timestream_api.ledger import Recovered
 from timestream_api.values import Layout

@@ -1,0 +1,143 @@
+"""Published files are read back through spt3g, by a process of its own."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from crc32c import crc32c
+
+from tests.tools.made_frames import frame
+from timestream_aggregator.ledger.recent import Written
+from timestream_aggregator.readback.readback import Readback
+from timestream_api import ledger
+
+FRAMES = [frame("S", session=1_700_000_000, num=number, data=b"x" * 300) for number in range(5)]
+WHOLE = b"".join(FRAMES)
+GOOD = Written("a.g3", len(WHOLE), len(FRAMES), crc32c(WHOLE))
+
+
+class Reading:
+    """A read-back of a folder, running."""
+
+    def __init__(self, root: Path) -> None:
+        self.told: list[ledger.Fact] = []
+        self.readback = Readback(root, self.told.append, logging.getLogger(__name__))
+        self.thread = threading.Thread(target=self.readback.run)
+        self.thread.start()
+
+    def wait(self, for_what: Callable[[], object], seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while not for_what():
+            assert time.monotonic() < deadline, "it did not happen"
+            time.sleep(0.02)
+
+    def verified(self, written: Written = GOOD) -> ledger.Verified:
+        """Return the outcome for one file."""
+        before = len(self.told)
+        self.readback.add(written)
+        self.wait(lambda: len(self.told) > before)
+        fact = self.told[-1]
+        assert isinstance(fact, ledger.Verified)
+        return fact
+
+
+@pytest.fixture
+def reading(tmp_path: Path) -> Iterator[Reading]:
+    running = Reading(tmp_path)
+    yield running
+    running.readback.stop()
+    running.thread.join(10)
+    assert not running.thread.is_alive()
+
+
+def test_a_file_that_holds_what_was_received_is_good_and_its_sha256_is_told(
+    tmp_path: Path, reading: Reading
+) -> None:
+    (tmp_path / "a.g3").write_bytes(WHOLE)
+
+    fact = reading.verified()
+
+    assert (fact.path, fact.good, fact.why) == ("a.g3", True, None)
+    assert len(fact.sha256 or "") == 64
+    assert (reading.readback.good, reading.readback.bad, reading.readback.outcome("a.g3")) == (1, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (WHOLE[:-1], "bytes"),
+        (WHOLE[:-9] + b"?" + WHOLE[-8:], "CRC-32C"),
+        (WHOLE + FRAMES[0], "bytes"),
+        (b"", "bytes"),
+    ],
+)
+def test_a_file_that_differs_from_what_was_received_is_bad(
+    tmp_path: Path, reading: Reading, data: bytes, words: str
+) -> None:
+    (tmp_path / "a.g3").write_bytes(data)
+
+    fact = reading.verified()
+
+    assert not fact.good
+    assert words in (fact.why or "")
+    assert (reading.readback.bad, reading.readback.latest_bad) == (1, "a.g3")
+
+
+@pytest.mark.parametrize(
+    ("data", "frames", "words"),
+    [
+        (WHOLE, 4, "5 frames"),
+        (WHOLE + WHOLE[:50], 5, "does not load the frame at byte"),
+        (bytes(40), 1, "empty"),
+    ],
+)
+def test_a_file_that_spt3g_sees_otherwise_is_bad_though_its_bytes_are_right(
+    tmp_path: Path, reading: Reading, data: bytes, frames: int, words: str
+) -> None:
+    (tmp_path / "a.g3").write_bytes(data)
+
+    fact = reading.verified(Written("a.g3", len(data), frames, crc32c(data)))
+
+    assert not fact.good
+    assert words in (fact.why or "")
+
+
+def test_a_file_that_was_fetched_away_is_neither_good_nor_bad(tmp_path: Path, reading: Reading) -> None:
+    (tmp_path / "b.g3").write_bytes(WHOLE)
+    reading.readback.add(GOOD)
+
+    reading.verified(Written("b.g3", len(WHOLE), 5, crc32c(WHOLE)))
+
+    assert reading.readback.outcome("a.g3") is None
+
+
+def test_when_the_helper_is_killed_another_one_goes_on(
+    tmp_path: Path, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timestream_aggregator.readback.readback.RETRY_AFTER", 0.05)
+    (tmp_path / "a.g3").write_bytes(WHOLE)
+    assert reading.verified().good
+    helper = reading.readback.helper
+    assert helper is not None
+    os.kill(helper.pid, signal.SIGKILL)
+    helper.wait(10)
+
+    assert reading.verified().good
+
+
+def test_a_helper_that_has_nothing_to_do_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timestream_aggregator.readback.readback.IDLE", 0.3)
+    (tmp_path / "a.g3").write_bytes(WHOLE)
+    reading = Reading(tmp_path)
+    assert reading.verified().good
+
+    reading.wait(lambda: reading.readback.helper is None)
+
+    assert reading.verified().good
+    reading.readback.stop()
+    reading.thread.join(10)

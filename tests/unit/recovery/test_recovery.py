@@ -1,0 +1,270 @@
+"""What a killed recorder left is completed: each frame that was whole, under the name it was meant to get."""
+
+import errno
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.tools.made_frames import frame, header
+from tests.unit.disk.test_folder import FailingDisk
+from timestream_aggregator.core.naming import Base, FileId
+from timestream_aggregator.disk.calls import Disk
+from timestream_aggregator.disk.folder import OWN_FOLDER, DataFolder, StagedFile, staged_name
+from timestream_aggregator.ledger.file import Ledger
+from timestream_aggregator.ledger.losses import Losses
+from timestream_aggregator.ledger.recent import History, read
+from timestream_aggregator.recovery.recovery import Recovered, Recovery
+from timestream_api import ledger
+
+WANTED = FileId(Base("17000", "2023-11-14-22-13-20"), 3)
+FRAMES = [frame("S", session=1_700_000_000, num=number, data=b"x" * 300) for number in range(5)]
+WHOLE = b"".join(FRAMES)
+LOG = logging.getLogger(__name__)
+
+
+@dataclass
+class Place:
+    """A data folder in which a recorder was killed."""
+
+    root: Path
+    told: list[ledger.Fact] = field(default_factory=list[ledger.Fact])
+
+    def leave(self, data: bytes, wanted: FileId = WANTED) -> Path:
+        """Put a file of `data` where a killed recorder leaves it."""
+        staging = self.root / OWN_FOLDER / "staging"
+        staging.mkdir(parents=True, exist_ok=True)
+        path = staging / staged_name(wanted)
+        path.write_bytes(data)
+        return path
+
+    def recover(self, disk: Disk | None = None) -> list[Recovered]:
+        folder = DataFolder(self.root, disk)
+        return Recovery(folder, self.told.append, LOG, max_frame_bytes=1 << 20).run()
+
+    def files(self) -> dict[str, bytes]:
+        """Return every file under the data folder but those of the ledger."""
+        found = (path for path in self.root.rglob("*") if path.is_file())
+        return {str(path.relative_to(self.root)): path.read_bytes() for path in sorted(found)}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def recovered(place: Place) -> ledger.Recovered:
+    (told,) = place.told
+    assert isinstance(told, ledger.Recovered)
+    return told
+
+
+@pytest.mark.parametrize("torn", [b"", FRAMES[0][:-1], FRAMES[0][:7], bytes(100_000)])
+def test_a_left_file_is_published_up_to_its_last_whole_frame(place: Place, torn: bytes) -> None:
+    place.leave(WHOLE + torn)
+
+    place.recover()
+
+    assert place.files() == {WANTED.path: WHOLE}
+    told = recovered(place)
+    assert (told.path, told.bytes, told.frames, told.cut) == (WANTED.path, len(WHOLE), 5, len(torn))
+    assert (told.first_frame_num, told.last_frame_num, told.quarantined) == (0, 4, 0)
+
+
+def test_what_follows_a_damaged_frame_is_kept_aside_whole(place: Place) -> None:
+    damaged = bytearray(FRAMES[1])
+    damaged[-20] ^= 1
+    path = place.leave(FRAMES[0] + bytes(damaged) + FRAMES[2])
+
+    place.recover()
+
+    kept = f"{OWN_FOLDER}/quarantine/recovered/{path.name}.g3part"
+    assert place.files() == {WANTED.path: FRAMES[0], kept: bytes(damaged) + FRAMES[2]}
+    assert recovered(place).quarantined == len(damaged) + len(FRAMES[2])
+    assert recovered(place).kept == f"recovered/{path.name}.g3part"
+
+
+@pytest.mark.parametrize("data", [b"", FRAMES[0][:50], bytes(5000)])
+def test_a_left_file_without_a_whole_frame_is_removed_and_that_is_told(place: Place, data: bytes) -> None:
+    place.leave(data)
+
+    place.recover()
+
+    assert place.files() == {}
+    assert [type(fact) for fact in place.told] == ([ledger.Removed] if data else [])
+
+
+def test_a_file_that_is_being_written_is_left_alone(place: Place) -> None:
+    folder = DataFolder(place.root)
+    folder.prepare()
+    file = StagedFile(folder, WANTED)
+
+    assert place.recover() == []
+    assert file.path.exists()
+    file.close()
+
+
+def test_a_name_that_is_taken_is_never_reused(place: Place) -> None:
+    (place.root / "17000").mkdir()
+    (place.root / WANTED.path).write_bytes(b"somebody else's")
+    place.leave(WHOLE)
+
+    place.recover()
+
+    assert place.files() == {WANTED.path: b"somebody else's", WANTED.base.path(4): WHOLE}
+    assert recovered(place).path == WANTED.base.path(4)
+
+
+def test_a_new_file_does_not_take_the_name_that_a_left_one_is_to_get(place: Place) -> None:
+    place.leave(WHOLE)
+    folder = DataFolder(place.root)
+    recovery = Recovery(folder, place.told.append, LOG)
+
+    file = folder.open(FileId(WANTED.base, 0))
+    recovery.run()
+
+    assert file.wanted.number == 4
+    assert recovered(place).path == WANTED.path
+    file.close()
+
+
+def test_a_file_that_has_its_final_name_already_only_loses_the_other_one(place: Place) -> None:
+    path = place.leave(WHOLE)
+    (place.root / "17000").mkdir()
+    os.link(path, place.root / WANTED.path)
+
+    place.recover()
+
+    assert place.files() == {WANTED.path: WHOLE}
+    assert recovered(place).path == WANTED.path
+
+
+def test_a_file_that_got_its_name_in_the_moment_before_the_crash_gets_its_line(place: Place) -> None:
+    (place.root / "17000").mkdir()
+    (place.root / WANTED.path).write_bytes(WHOLE)
+    folder = DataFolder(place.root)
+
+    Recovery(
+        folder,
+        place.told.append,
+        LOG,
+        earlier=History(unended={WANTED.path: None, WANTED.base.path(4): None}),
+    ).run()
+
+    assert (recovered(place).path, recovered(place).frames) == (WANTED.path, 5)
+    assert place.files() == {WANTED.path: WHOLE}
+
+
+def test_a_file_that_is_given_to_it_later_is_recovered_and_what_is_not_in_it_is_lost(place: Place) -> None:
+    (place.root / OWN_FOLDER / "staging").mkdir(parents=True)
+    book = Ledger(place.root, "crate1", LOG)
+    losses = Losses(book, LOG)
+    recovery = Recovery(DataFolder(place.root), place.told.append, LOG, losses=losses)
+    thread = threading.Thread(target=recovery.run_beside)
+    thread.start()
+    assert recovery.caught_up.wait(10)
+
+    should_be = ledger.Left(
+        path=WANTED.path,
+        bytes=1,
+        frames=7,
+        crc32c="00000000",
+        first_frame_num=0,
+        last_frame_num=6,
+        why="it failed",
+    )
+    recovery.take(place.leave(WHOLE + FRAMES[0][:9]).name, should_be)
+    deadline = time.monotonic() + 10
+    while not place.told and time.monotonic() < deadline:
+        time.sleep(0.01)
+    recovery.stop()
+    thread.join(10)
+
+    assert (recovered(place).frames, recovered(place).cut) == (5, 9)
+    assert losses.latest is not None
+    assert (losses.count, losses.latest.cause, losses.latest.first, losses.latest.last) == (2, "Disk", 5, 6)
+
+
+@pytest.mark.parametrize("entries", [1, 3])
+def test_a_header_with_nothing_but_zeros_behind_it_is_no_frame(place: Place, entries: int) -> None:
+    place.leave(WHOLE + header("S", entries) + bytes(500))
+
+    (outcome,) = place.recover()
+
+    assert (outcome.frames, outcome.quarantined) == (5, 513)
+    assert place.files()[WANTED.path] == WHOLE
+
+
+def test_what_a_run_before_could_not_publish_is_compared_with_what_the_ledger_says_of_it(
+    place: Place,
+) -> None:
+    book = Ledger(place.root, "crate1", LOG)
+    place.leave(WHOLE)
+    should_be = ledger.Left(path=WANTED.path, bytes=1, frames=8, crc32c="00000000", why="it failed")
+    book.note(ledger.Opened(path=WANTED.path))
+    book.note(should_be)
+    book.write()
+    losses = Losses(book, LOG)
+
+    for _start in range(2):  # the second time it has been noted
+        book.write()
+        earlier = read(place.root, "crate1", Disk())
+        Recovery(DataFolder(place.root), book.note, LOG, earlier=earlier, losses=losses).run()
+        place.leave(WHOLE)
+    book.close()
+
+    assert losses.count == 3
+
+
+def test_a_name_is_given_once_also_when_its_file_was_fetched_away(place: Place) -> None:
+    folder = DataFolder(place.root)
+    folder.prepare()
+    (place.root / "17000").mkdir()
+    (place.root / WANTED.path).write_bytes(b"taken")
+    file = StagedFile(folder, WANTED)
+    published = file.publish()
+    (place.root / published.path).unlink()
+    (place.root / WANTED.path).unlink()
+
+    again = folder.open(WANTED)
+
+    assert (published.number, again.wanted.number) == (4, 5)
+    again.close()
+
+
+def test_a_stranger_in_the_staging_folder_is_told_of_and_not_touched(place: Place) -> None:
+    place.leave(WHOLE).rename(place.root / OWN_FOLDER / "staging" / "notes.txt")
+
+    (outcome,) = place.recover()
+
+    assert outcome.trouble is not None
+    assert place.files() == {f"{OWN_FOLDER}/staging/notes.txt": WHOLE}
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])
+def test_whichever_call_fails_the_next_attempt_completes_the_work_and_keeps_every_byte(
+    tmp_path: Path, number: int
+) -> None:
+    damaged = bytearray(FRAMES[1])
+    damaged[-20] ^= 1
+    for at in range(1, 200):
+        place = Place(tmp_path / str(at))
+        place.root.mkdir()
+        place.leave(FRAMES[0] + bytes(damaged))
+        disk = FailingDisk(fails_at=at, number=number)
+        try:
+            place.recover(disk)
+        except OSError:
+            assert at == 1, "only looking into the folder may fail as a whole"
+        place.told.clear()
+        place.recover()
+        data = place.files()
+        assert data.pop(WANTED.path) == FRAMES[0]
+        assert list(data.values()) == [bytes(damaged)]
+        if disk.calls < at:
+            return
+    pytest.fail("there is no end to the calls")

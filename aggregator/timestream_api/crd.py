@@ -8,16 +8,8 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from timestream_api.resource import (
-    CATEGORY,
-    GROUP,
-    KIND,
-    PLURAL,
-    SHORT_NAME,
-    SINGULAR,
-    VERSION,
-    TimestreamAggregation,
-)
+from timestream_api.names import CATEGORY, GROUP, KIND, PLURAL, SHORT_NAME, SINGULAR, VERSION
+from timestream_api.resource import TimestreamAggregation
 
 Schema = dict[str, Any]
 

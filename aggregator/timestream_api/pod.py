@@ -6,6 +6,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field, JsonValue, WithJsonSchema, model_validator
 
+from timestream_api.names import GROUP
 from timestream_api.rules import UNQUOTED, Checked, matching, parse_quantity, quantity, rule, ruled
 from timestream_api.values import Model
 
@@ -14,7 +15,7 @@ KEY_PATTERN: Final = (
     r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 )
 LABEL_PATTERN: Final = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"
-OWN_PREFIXES: Final = ("app.kubernetes.io/", "timestream.dev/")
+OWN_PREFIXES: Final = ("app.kubernetes.io/", f"{GROUP}/")
 LEAST_MEMORY: Final = "512Mi"
 _REQUEST_TOO_LARGE: Final = (
     "a request must not be greater than its limit: lower the request or raise the limit"

@@ -2,11 +2,12 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StrictBool
 
 from timestream_api.environment import EnvVar, unique_names
+from timestream_api.names import API_VERSION, KIND
 from timestream_api.pod import (
     Affinity,
     Annotations,
@@ -19,40 +20,14 @@ from timestream_api.pod import (
     Toleration,
 )
 from timestream_api.report import Report
-from timestream_api.rules import UNQUOTED, Checked, duration, matching, rule, ruled, size
-from timestream_api.settings import RecorderSettings
+from timestream_api.rules import UNQUOTED, duration, matching, rule, ruled, size
+from timestream_api.settings import Address, RecorderSettings, StreamId
 from timestream_api.storage import Storage
-from timestream_api.values import HOST_NAME_PATTERN, NAME_PATTERN, Layout, LogLevel, Model, is_host
+from timestream_api.values import Layout, LogLevel, Model
 
-GROUP: Final = "timestream.dev"
-VERSION: Final = "v1alpha1"
-API_VERSION: Final = "timestream.dev/v1alpha1"
-KIND: Final = "TimestreamAggregation"
-PLURAL: Final = "timestreamaggregations"
-SINGULAR: Final = "timestreamaggregation"
-SHORT_NAME: Final = "tsagg"
-CATEGORY: Final = "timestream"
 LONGEST_NAME: Final = 52
 _NAME_PATTERN: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 
-Address = Annotated[
-    str,
-    Field(min_length=1, max_length=253),
-    Checked(
-        is_host,
-        "isIP(self) || (self.matches('^[0-9a-fA-F:]+%[A-Za-z0-9._-]+$') && isIP(self.split('%')[0])) || "
-        f"(self.matches('{HOST_NAME_PATTERN}') && !self.matches('^[0-9.]+$'))",
-        "must be a host name or an IP address alone: no scheme, and the port in spec.port",
-    ),
-]
-StreamId = Annotated[
-    str,
-    Field(min_length=1, max_length=63),
-    matching(
-        NAME_PATTERN,
-        "must be letters, digits, dashes, dots and underscores, with a letter or digit at both ends",
-    ),
-]
 Image = Annotated[
     str,
     Field(max_length=512),
@@ -94,63 +69,39 @@ class ConditionStatus(StrEnum):
     UNKNOWN = "Unknown"
 
 
+def _setting(name: str, text: str | None = None) -> Any:
+    """Return the field of the recorder's setting `name`; `text` is its default as people write it."""
+    field = RecorderSettings.model_fields[name]
+    written: dict[str, JsonValue] | None = None if text is None else {"default": text}
+    return Field(default=field.default, description=field.description, json_schema_extra=written)
+
+
 class Spec(Model):
     """The stream to record, where to, and the pod that does it."""
 
     address: Address = Field(description="Host name or IP address of the G3NetworkSender")
-    port: Annotated[int, Field(ge=1, le=65535), UNQUOTED] = Field(
-        default=50000, description="TCP port of the G3NetworkSender"
-    )
-    time_per_file: Annotated[float, duration("1s", "168h")] = Field(
-        default=600,
-        description="Longest time that one file covers: seconds, or like 10m, 1h30m",
-        json_schema_extra={"default": "10m"},
-    )
+    port: Annotated[int, Field(ge=1, le=65535), UNQUOTED] = _setting("port")
+    time_per_file: Annotated[float, duration("1s", "168h")] = _setting("time_per_file", "10m")
     storage: Storage = Field(description="Where the files go")
     stream_id: StreamId | None = Field(
         default=None,
         description="Name of the stream where its frames do not say one; the resource's name when left out",
     )
-    layout: Layout = Field(
-        default=Layout.TIMESTAMP,
-        description="How folders and files are named: by the time of the first frame, or by the session",
-    )
-    frame_gap: Annotated[float, duration("1s", "1h")] = Field(
-        default=5,
-        description="A pause in the recorded frames that ends an acquisition",
-        json_schema_extra={"default": "5s"},
-    )
-    read_timeout: Annotated[float, duration("1s", "1h")] = Field(
-        default=5,
-        description="A silence after which the file is closed and the connection replaced",
-        json_schema_extra={"default": "5s"},
-    )
-    max_file_bytes: Annotated[int, size("1Mi", "1Pi")] | None = Field(
-        default=None, description="Largest file, such as 2Gi, if files are limited by size too"
-    )
-    min_free_bytes: Annotated[int, size("0", "1Pi")] = Field(
-        default=1 << 30,
-        description="Free space below which StorageReady warns",
-        json_schema_extra={"default": "1Gi"},
-    )
-    max_stall: Annotated[float, duration("1s", "168h")] = Field(
-        default=600,
-        description="Disk trouble after which frames are discarded and counted",
-        json_schema_extra={"default": "10m"},
-    )
-    verify: StrictBool = Field(default=True, description="Read each published file back through spt3g")
-    log_level: LogLevel = Field(
-        default=LogLevel.INFO, description="Least severe messages that the recorder writes"
-    )
+    layout: Layout = _setting("layout")
+    frame_gap: Annotated[float, duration("1s", "1h")] = _setting("frame_gap", "5s")
+    read_timeout: Annotated[float, duration("1s", "1h")] = _setting("read_timeout", "5s")
+    max_file_bytes: Annotated[int, size("1Mi", "1Pi")] | None = _setting("max_file_bytes")
+    min_free_bytes: Annotated[int, size("0", "1Pi")] = _setting("min_free_bytes", "1Gi")
+    max_stall: Annotated[float, duration("1s", "168h")] = _setting("max_stall", "10m")
+    verify: StrictBool = _setting("verify")
+    log_level: LogLevel = _setting("log_level")
     suspend: StrictBool = Field(default=False, description="Stop recording; the resource and its files stay")
     host_network: StrictBool = Field(
         default=False,
         description="Use the node's own network, where the pod network does not reach the sender. Costs the "
         "isolation of the pod, and httpPort must be free on the node",
     )
-    http_port: Annotated[int, Field(ge=0, le=65535), UNQUOTED] = Field(
-        default=8080, description="Port of probes, metrics and status; 0 turns them off"
-    )
+    http_port: Annotated[int, Field(ge=0, le=65535), UNQUOTED] = _setting("http_port")
     status_reporting: StrictBool = Field(
         default=True, description="Whether the recorder reports into status.aggregator"
     )

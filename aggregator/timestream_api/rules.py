@@ -10,13 +10,12 @@ from pydantic import BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonS
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from timestream_api.values import parse_duration
+from timestream_api.values import DURATION_PATTERN, parse_duration
 
 RULES: Final = "x-kubernetes-validations"
 INT_OR_STRING: Final = "x-kubernetes-int-or-string"
 QUANTITY_PATTERN: Final = r"^[0-9]{1,19}([.][0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 SIZE_PATTERN: Final = r"^[0-9]{1,19}([.][0-9]{1,9})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
-DURATION_PATTERN: Final = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"
 _FACTORS: Final = {"m": Decimal("0.001"), "": Decimal(1)} | {
     prefix + binary: Decimal(1024 if binary else 1000) ** power
     for power, prefix in enumerate("KMGTP", start=1)

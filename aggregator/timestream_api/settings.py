@@ -5,8 +5,27 @@ from typing import Annotated, Final
 
 from pydantic import Field, StringConstraints
 
-from timestream_api.values import Host, Layout, LogLevel, Model, Seconds, StreamId
+from timestream_api.rules import Checked, matching
+from timestream_api.values import HOST_NAME_PATTERN, NAME_PATTERN, Layout, LogLevel, Model, Seconds, is_host
 
+Address = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    Checked(
+        is_host,
+        "isIP(self) || (self.matches('^[0-9a-fA-F:]+%[A-Za-z0-9._-]+$') && isIP(self.split('%')[0])) || "
+        f"(self.matches('{HOST_NAME_PATTERN}') && !self.matches('^[0-9.]+$'))",
+        "must be a host name or an IP address alone: no scheme, and no port",
+    ),
+]
+StreamId = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    matching(
+        NAME_PATTERN,
+        "must be letters, digits, dashes, dots and underscores, with a letter or digit at both ends",
+    ),
+]
 MIB: Final = 1 << 20
 ResourceRef = Annotated[str, StringConstraints(max_length=320, pattern=r"^[a-z0-9.-]+/[a-z0-9.-]+$")]
 
@@ -14,24 +33,29 @@ ResourceRef = Annotated[str, StringConstraints(max_length=320, pattern=r"^[a-z0-
 class RecorderSettings(Model):
     """Everything one recorder needs to know. Times are seconds, sizes bytes."""
 
-    address: Host = Field(default="localhost", description="Host name or IP address of the G3NetworkSender")
+    address: Address = Field(
+        default="localhost", description="Host name or IP address of the G3NetworkSender"
+    )
     port: int = Field(default=50000, ge=1, le=65535, description="TCP port of the G3NetworkSender")
     time_per_file: Seconds = Field(
-        default=600, ge=1, description="Longest time that one file covers: 600, 10m or 1h30m"
+        default=600, ge=1, description="Longest time that one file covers: seconds (600), or like 10m, 1h30m"
     )
     data_dir: Path = Field(default=Path("/data"), description="Folder under which the files are written")
     stream_id: StreamId = Field(
         default="stream", description="Name of the stream, where its frames do not say one"
     )
-    layout: Layout = Field(default=Layout.TIMESTAMP, description="How folders and files are named")
+    layout: Layout = Field(
+        default=Layout.TIMESTAMP,
+        description="How folders and files are named: by the time of the first frame, or by the session",
+    )
     frame_gap: Seconds = Field(
         default=5, gt=0, description="A pause in the recorded frames that ends an acquisition"
     )
     read_timeout: Seconds = Field(
-        default=5, ge=1, description="A silence after which the connection is replaced"
+        default=5, ge=1, description="A silence after which the file is closed and the connection replaced"
     )
     max_file_bytes: int | None = Field(
-        default=None, ge=MIB, description="Largest file, if files are limited by size too"
+        default=None, ge=MIB, description="Largest file, such as 2Gi, if files are limited by size too"
     )
     max_frame_bytes: int = Field(
         default=256 * MIB, ge=1024, le=2048 * MIB, description="Largest frame that is believed"
@@ -54,7 +78,9 @@ class RecorderSettings(Model):
     http_port: int = Field(
         default=8080, ge=0, le=65535, description="Port of probes, metrics and status; 0 turns them off"
     )
-    log_level: LogLevel = Field(default=LogLevel.INFO, description="Least severe messages to write")
+    log_level: LogLevel = Field(
+        default=LogLevel.INFO, description="Least severe messages that the recorder writes"
+    )
     report_to: ResourceRef | None = Field(
         default=None, description="NAMESPACE/NAME of the TimestreamAggregation that gets the status report"
     )

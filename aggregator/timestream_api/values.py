@@ -5,10 +5,10 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
 
-DURATION_PATTERN: Final = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
+DURATION_PATTERN: Final = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"
 IPV6_PATTERN: Final = r"^[0-9a-fA-F:]+(%[A-Za-z0-9._-]+)?$"
 HOST_NAME_PATTERN: Final = r"^[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?$"
 NAME_PATTERN: Final = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
@@ -69,14 +69,4 @@ def is_host(text: str) -> bool:
     return address.version == 4 or bool(re.fullmatch(IPV6_PATTERN, text))
 
 
-def _checked_host(text: str) -> str:
-    if not is_host(text):
-        raise ValueError(
-            f"{text!r} is neither a host name nor an IP address; the port is a setting of its own"
-        )
-    return text
-
-
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
-Host = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(_checked_host)]
-StreamId = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=NAME_PATTERN)]

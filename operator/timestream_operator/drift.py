@@ -9,8 +9,9 @@ import json
 from decimal import Decimal
 from typing import Any, Final, cast
 
+from timestream_api.names import GROUP
 from timestream_api.rules import parse_quantity
-from timestream_operator.objects import GROUP, Manifest, dig
+from timestream_operator.objects import Manifest, dig
 
 CHECKSUM: Final = f"{GROUP}/applied"
 # Lists in which the API server knows an entry by this field. All other lists are whole or different.

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from timestream_api.resource import API_VERSION, KIND, PLURAL, Spec
+from timestream_api.names import API_VERSION, GROUP, KIND, PLURAL
+from timestream_api.resource import Spec
 from timestream_api.storage import ReclaimPolicy
 from timestream_operator.drift import as_number, sealed
-from timestream_operator.objects import AGGREGATION, GROUP, MANAGED_BY, MANAGER, Key, Kind, Manifest, dig
+from timestream_operator.objects import AGGREGATION, MANAGED_BY, MANAGER, Key, Kind, Manifest, dig
 
 NOBODY: Final = 65532  # a user without rights or name, as images commonly choose it
 GRACE_SECONDS: Final = 60  # to write what is buffered and publish the file

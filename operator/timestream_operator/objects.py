@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-GROUP: Final = "timestream.dev"
+from timestream_api import names
+
 MANAGER: Final = "timestream-operator"
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
-AGGREGATION: Final = f"{GROUP}/aggregation"
+AGGREGATION: Final = f"{names.GROUP}/aggregation"
 SELECTOR: Final = f"{MANAGED_BY}={MANAGER}"
 
 Manifest = dict[str, Any]
@@ -26,7 +27,7 @@ class Key(NamedTuple):
 class Kind(Enum):
     """A kind of object that the operator reads or writes: group, version, plural and kind."""
 
-    AGGREGATION = (GROUP, "v1alpha1", "timestreamaggregations", "TimestreamAggregation")
+    AGGREGATION = (names.GROUP, names.VERSION, names.PLURAL, names.KIND)
     SERVICE_ACCOUNT = ("", "v1", "serviceaccounts", "ServiceAccount")
     ROLE = ("rbac.authorization.k8s.io", "v1", "roles", "Role")
     ROLE_BINDING = ("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")

@@ -10,15 +10,9 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from timestream_api.names import API_VERSION, KIND
 from timestream_api.report import Report
-from timestream_api.resource import (
-    API_VERSION,
-    KIND,
-    Condition,
-    ConditionType,
-    Phase,
-    Spec,
-)
+from timestream_api.resource import Condition, ConditionType, Phase, Spec
 from timestream_operator.conditions import (
     Facts,
     Findings,

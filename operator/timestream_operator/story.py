@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from timestream_api.resource import API_VERSION, KIND, Condition, ConditionStatus, ConditionType
+from timestream_api.names import API_VERSION, GROUP, KIND
+from timestream_api.resource import Condition, ConditionStatus, ConditionType
 from timestream_operator.conditions import Finding, Findings
 from timestream_operator.manifests import Owner
-from timestream_operator.objects import GROUP, Kind, Manifest
+from timestream_operator.objects import Kind, Manifest
 
 LONGEST_NOTE: Final = 1000
 # What goes without saying.

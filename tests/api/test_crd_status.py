@@ -9,6 +9,7 @@ import pytest
 from tests.api.aggregations import SMALLEST, aggregation, apply, get
 from tests.cluster.commands import CommandError
 from tests.cluster.controlplane import ControlPlane
+from timestream_api.names import API_VERSION, KIND
 from timestream_api.report import (
     CloseReason,
     Connection,
@@ -18,15 +19,7 @@ from timestream_api.report import (
     Report,
     Totals,
 )
-from timestream_api.resource import (
-    API_VERSION,
-    KIND,
-    Condition,
-    ConditionStatus,
-    ConditionType,
-    Phase,
-    Status,
-)
+from timestream_api.resource import Condition, ConditionStatus, ConditionType, Phase, Status
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.timeout(60, func_only=True)]
 

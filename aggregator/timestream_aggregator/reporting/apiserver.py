@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from timestream_api.names import API_VERSION, KIND, PLURAL
 from timestream_api.report import Report
 
 FIELD_MANAGER: Final = "timestream-aggregator-recorder"
-API_VERSION: Final = "timestream.dev/v1alpha1"
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 AT_MOST_EVERY: Final = 1.0  # seconds
 AT_LEAST_EVERY: Final = 60.0
@@ -73,10 +73,10 @@ class ApiServer:
         Raises:
             ReportingError: it did not arrive, or was refused.
         """
-        path = f"/apis/{API_VERSION}/namespaces/{namespace}/timestreamaggregations/{name}/status"
+        path = f"/apis/{API_VERSION}/namespaces/{namespace}/{PLURAL}/{name}/status"
         document = {
             "apiVersion": API_VERSION,
-            "kind": "TimestreamAggregation",
+            "kind": KIND,
             "metadata": {"name": name, "namespace": namespace},
             "status": status,
         }

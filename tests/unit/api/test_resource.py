@@ -11,8 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from timestream_api.report import CloseReason, Connection, ConnectionState, LastFile, Report
 from timestream_api.resource import Condition, Spec, Status, TimestreamAggregation
 from timestream_api.rules import parse_quantity
-from timestream_api.settings import RecorderSettings
-from timestream_api.values import Host
+from timestream_api.settings import Address, RecorderSettings
 
 SMALLEST: Final[dict[str, Any]] = {"address": "smurf", "storage": {"claimName": "data"}}
 NOW: Final = "2026-11-23T08:00:00Z"
@@ -113,7 +112,7 @@ def test_what_is_no_quantity_is_refused(written: object) -> None:
 
 @pytest.mark.parametrize("host", ["smurf", "smurf-srv_15.lab", "10.0.0.3", "::1", "fe80::1%eth0"])
 def test_host_names_and_addresses_are_hosts(host: str) -> None:
-    assert TypeAdapter(Host).validate_python(host) == host
+    assert TypeAdapter(Address).validate_python(host) == host
 
 
 @pytest.mark.parametrize(
@@ -121,7 +120,7 @@ def test_host_names_and_addresses_are_hosts(host: str) -> None:
 )
 def test_urls_and_hosts_with_a_port_are_none(host: str) -> None:
     with pytest.raises(ValidationError):
-        TypeAdapter(Host).validate_python(host)
+        TypeAdapter(Address).validate_python(host)
 
 
 @pytest.mark.parametrize(

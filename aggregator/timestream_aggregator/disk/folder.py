@@ -8,6 +8,7 @@ the bytes stay where they are and the failure is raised: nothing here deletes re
 import errno
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -55,6 +56,7 @@ class DataFolder:
         self.disk = disk or Disk()
         self.staging = root / OWN_FOLDER / "staging"
         self._links = True
+        self._using = threading.Lock()  # the writer publishes here, and so does recovery
         self._used: dict[Base, int] = {}  # highest numbers that names were given or promised before
 
     def prepare(self) -> None:
@@ -89,10 +91,11 @@ class DataFolder:
             self._reserve(file)
 
     def _reserve(self, file: FileId) -> None:
-        number = max(file.number, self._used.pop(file.base, 0))
-        if len(self._used) >= _MOST_BASES:
-            del self._used[next(iter(self._used))]
-        self._used[file.base] = number
+        with self._using:
+            number = max(file.number, self._used.pop(file.base, 0))
+            if len(self._used) >= _MOST_BASES:
+                del self._used[next(iter(self._used))]
+            self._used[file.base] = number
 
     def create(self, name: Callable[[], str]) -> tuple[Path, int]:
         """Return a new staged file and its locked descriptor.
@@ -153,7 +156,8 @@ class DataFolder:
 
     def _free_number(self, wanted: FileId) -> int:
         """Return the least number for a new file."""
-        reserved = self._used.get(wanted.base, -1) + 1
+        with self._using:
+            reserved = self._used.get(wanted.base, -1) + 1
         return max(wanted.number, reserved, self._next_number(wanted))
 
     def _move(self, staged: Path, final: Path) -> None:

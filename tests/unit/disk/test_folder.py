@@ -3,7 +3,10 @@
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import wraps
 from itertools import count
@@ -16,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timestream_aggregator.core.naming import Base, FileId
+from timestream_aggregator.disk import folder as files
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import (
     OWN_FOLDER,
@@ -332,3 +336,34 @@ def test_an_abandoned_file_keeps_its_bytes(tmp_path: Path) -> None:
     file.close()
     file.close()
     assert file.path.read_bytes() == ONE.data
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads take turns after a few instructions each, so that what is not guarded shows."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("hasty_threads")
+@pytest.mark.parametrize("most", [4, 10_000])
+def test_a_number_that_was_reserved_is_not_forgotten_when_two_threads_reserve_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(files, "_MOST_BASES", most)
+    folder = DataFolder(tmp_path)
+    folder.prepare()
+    folder.reserve("17000/shared_500.g3")
+
+    def reserve(thread: int) -> None:
+        for number in range(20_000):
+            folder.reserve("17000/shared_000.g3")
+            folder.reserve(f"17000/of_{thread}_{number % 5}_000.g3")
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(reserve, range(2))) == [None, None]
+
+    with closing(folder.open(FileId(Base("17000", "shared"), 0))) as file:
+        assert file.wanted.number == 501

@@ -95,7 +95,9 @@ class Recovery:
                 self.caught_up.set()
                 self._wait()
         except InterruptedRecoveryError:
-            if self._left:
+            with self._changed:
+                left = len(self._left)
+            if left:
                 self._log.warning("stopped before all left files were recovered")
         finally:
             self.caught_up.set()
@@ -191,7 +193,8 @@ class Recovery:
 
     def _compare(self, name: str, found: Scan, wanted: FileId) -> None:
         """Note as lost what was written into the file and is not in it."""
-        left = self._left.get(name)
+        with self._changed:
+            left = self._left.get(name)
         if left is None or self._losses is None or found.frames >= left.frames:
             return
         missing = left.frames - max(found.frames, left.repeated)
@@ -207,7 +210,8 @@ class Recovery:
             path=wanted.path,
         )
         self._losses.note(lost)
-        self._left[name] = None  # it is noted now
+        with self._changed:
+            self._left[name] = None  # it is noted now
 
     def _standing(self, path: Path, fd: int, wanted: FileId) -> FileId | None:
         """Return the final name that the file has got already, if it has."""

@@ -5,8 +5,10 @@ import logging
 import os
 import threading
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -268,3 +270,53 @@ def test_whichever_call_fails_the_next_attempt_completes_the_work_and_keeps_ever
         if disk.calls < at:
             return
     pytest.fail("there is no end to the calls")
+
+
+class Watched(dict[str, ledger.Left | None]):
+    """Notes in `unguarded` who looks at it, or changes it, without holding `guard`."""
+
+    def __init__(self, files: dict[str, ledger.Left | None], guard: Any) -> None:
+        super().__init__(files)
+        self._guard = guard
+        self.unguarded = list[str]()
+
+    def _note(self) -> None:
+        if not self._guard._is_owned():
+            self.unguarded.extend(call.name for call in traceback.extract_stack(limit=3)[:1])
+
+    def __getitem__(self, name: str) -> ledger.Left | None:
+        self._note()
+        return super().__getitem__(name)
+
+    def __setitem__(self, name: str, left: ledger.Left | None) -> None:
+        self._note()
+        super().__setitem__(name, left)
+
+    def __delitem__(self, name: str) -> None:
+        self._note()
+        super().__delitem__(name)
+
+    def __len__(self) -> int:
+        self._note()
+        return super().__len__()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self._note()
+        return super().get(name, default)
+
+
+def test_what_writer_and_recovery_share_is_touched_under_its_lock_alone(place: Place) -> None:
+    book = Ledger(place.root, "crate1", LOG)
+    name = place.leave(WHOLE).name
+    recovery = Recovery(DataFolder(place.root), place.told.append, LOG, losses=Losses(book, LOG))
+    watched = recovery._left = Watched(recovery._left, recovery._changed)
+    recovery.take(name, ledger.Left(path=WANTED.path, bytes=1, frames=7, crc32c="00000000", why="it failed"))
+
+    recovery.run()
+    recovery.stop()
+    thread = threading.Thread(target=recovery.run_beside)
+    thread.start()
+    thread.join(10)
+
+    assert recovered(place).frames == 5
+    assert watched.unguarded == []

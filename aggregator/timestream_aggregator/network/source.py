@@ -5,6 +5,7 @@ with the beginnings and ends of connections.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -50,6 +51,7 @@ class Source:
         self._waker = sockets.Waker()
         self._stopping = False
         self._dropped = 0  # number of the connection that the writer has no use for
+        self._alive = threading.Event()  # set by the writer when a new frame comes
         self._interval = settings.read_timeout  # silence after which a connection is replaced
         self._held_back = False
         self._told: str | None = None  # the failure that the log has heard of
@@ -71,8 +73,7 @@ class Source:
 
     def note_new_frame(self) -> None:
         """Take note that the sender is alive: a frame came that was not just a replay."""
-        self._interval = self._settings.read_timeout
-        self._dialer.note_frames()
+        self._alive.set()
 
     def run(self) -> None:
         """Connect and receive until told to stop; the last item in the buffer says that this is the end."""
@@ -198,7 +199,15 @@ class Source:
         return link
 
     def _replace_at(self, link: Link) -> float:
+        self._note_alive()
         return max(link.heard + self._interval, link.replace_at)
+
+    def _note_alive(self) -> None:
+        """Be patient no longer than at first, if a new frame has come since the last look."""
+        if self._alive.is_set():
+            self._alive.clear()
+            self._interval = self._settings.read_timeout
+            self._dialer.note_frames()
 
     def _replace(self, old: Link) -> Link | None:
         """Return a second connection in place of `old`, or `old` if it wakes up or nothing accepts.
@@ -235,6 +244,7 @@ class Source:
 
     def _drop(self, link: Link) -> None:
         """End a connection that delivers no frames, and wait longer each time before the next."""
+        self._note_alive()
         self._dialer.after_no_frames()
         self._end(link, "what came is no frame stream")
 

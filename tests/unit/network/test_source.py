@@ -24,6 +24,7 @@ from timestream_aggregator.buffer import (
     Succeeding,
 )
 from timestream_aggregator.network import sockets
+from timestream_aggregator.network.dialer import RETRY, Link
 from timestream_aggregator.network.source import Source
 from timestream_api.report import ConnectionState
 from timestream_api.settings import RecorderSettings
@@ -320,3 +321,58 @@ def test_a_socket_connected_to_itself_is_no_sender() -> None:
         sockets.finish(sock)
     with listening(port):
         pass  # and the port is the sender's again
+
+
+class Doubling(float):
+    """A number in whose doubling another thread gets a word in: it calls `meanwhile`."""
+
+    meanwhile: Callable[[], None]
+
+    def __mul__(self, other: float) -> float:
+        self.meanwhile()
+        return float(self) * other
+
+
+def doubling(number: float, meanwhile: Callable[[], None]) -> Doubling:
+    made = Doubling(number)
+    made.meanwhile = meanwhile
+    return made
+
+
+@pytest.fixture
+def connected() -> Generator[tuple[Source, Link, socket.socket]]:
+    """A source that has no thread of its own, its connection and the sender's end of that."""
+    with listening() as listener, ExitStack() as stack:
+        settings = RecorderSettings(address="127.0.0.1", port=port_of(listener), read_timeout=1)
+        source = Source(settings, Buffer(64 << 20), LOG)
+        stack.callback(source.close)
+        link = source._connect()
+        assert link is not None
+        stack.enter_context(closing(link.sock))
+        yield source, link, stack.enter_context(closing(accept(listener)))
+
+
+def test_a_new_frame_counts_though_a_silent_connection_is_replaced_in_that_moment(
+    connected: tuple[Source, Link, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timestream_aggregator.network.source.HAND_OVER", 0.0)
+    source, old, _ = connected
+    source._interval = doubling(100, source.note_new_frame)
+
+    new = source._replace(old)
+
+    assert new is not None
+    with closing(new.sock):
+        assert source._replace_at(new) == new.heard + 1
+
+
+def test_a_new_frame_counts_though_the_connection_is_given_up_in_that_moment(
+    connected: tuple[Source, Link, socket.socket],
+) -> None:
+    source, link, _ = connected
+    source._dialer._not_frames = doubling(10, source.note_new_frame)
+
+    source._drop(link)
+    source._drop(link)
+
+    assert source._dialer._not_frames == RETRY

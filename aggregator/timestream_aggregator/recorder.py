@@ -7,7 +7,7 @@ anybody.
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Final
 
@@ -161,6 +161,7 @@ class Recorder:
     def report(self) -> api.Report:
         """Return what there is to say now."""
         seen, output = self._writer.state, self._output.state
+        lost, read_back = self._losses.state, self._readback.state
         return api.Report(
             time=utc(),
             started_at=self._started_at,
@@ -170,21 +171,21 @@ class Recorder:
             connection=self._connection(seen.last_frame),
             acquisition=_acquisition(seen.acquisition),
             current_file=_current(output),
-            last_file=self._last_file(output.last),
+            last_file=output.last and _last(output.last, read_back.outcomes),
             totals=api.Totals(
                 files=output.files,
                 recovered=self._recovery.count,
                 frames=output.frames,
                 bytes=output.size,
-                verified=self._readback.good,
-                bad_files=self._readback.bad,
-                lost=self._losses.count,
+                verified=read_back.good,
+                bad_files=read_back.bad,
+                lost=lost.count,
                 duplicates=seen.notes.get(NoteKind.DUPLICATE, 0),
                 quarantined=seen.quarantined,
                 gaps=seen.notes.get(NoteKind.GAP, 0),
             ),
-            last_bad_file=self._readback.latest_bad,
-            last_loss=self._losses.latest,
+            last_bad_file=read_back.latest_bad,
+            last_loss=lost.latest,
             storage=self._disk(output),
             buffer=self._buffer.state(),
         )
@@ -244,9 +245,6 @@ class Recorder:
         when = None if last_frame is None else utc(last_frame)
         return self._source.connection.model_copy(update={"last_frame_time": when})
 
-    def _last_file(self, last: Last | None) -> api.LastFile | None:
-        return last and _last(last, verified=self._readback.outcome(last.path))
-
     def _disk(self, output: OutputState) -> api.Storage | None:
         """Return what the watch saw, and what the writer met if that is worse."""
         seen = self._storage.state
@@ -279,7 +277,7 @@ def _current(output: OutputState) -> api.CurrentFile | None:
     return now and api.CurrentFile(path=now.path, opened=now.opened, frames=now.frames, bytes=now.size)
 
 
-def _last(last: Last, *, verified: bool | None) -> api.LastFile:
+def _last(last: Last, outcomes: Mapping[str, bool]) -> api.LastFile:
     return api.LastFile(
         path=last.path,
         frames=last.frames,
@@ -287,5 +285,5 @@ def _last(last: Last, *, verified: bool | None) -> api.LastFile:
         crc32c=f"{last.crc:08x}",
         closed=last.closed,
         reason=last.reason,
-        verified=verified,
+        verified=outcomes.get(last.path),
     )

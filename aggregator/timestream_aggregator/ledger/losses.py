@@ -26,14 +26,21 @@ class Lost:
     path: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LossesState:
+    """How many frames were lost, and the latest loss."""
+
+    count: int = 0
+    latest: report.LastLoss | None = None
+
+
 @dataclass(slots=True)
 class Losses:
-    """All that a run has lost. For any thread."""
+    """All that a run has lost. For any thread; `state` is replaced as a whole."""
 
     ledger: Ledger
     log: logging.Logger
-    count: int = 0
-    latest: report.LastLoss | None = None
+    state: LossesState = LossesState()
     _adding: threading.Lock = field(default_factory=threading.Lock)
     _seldom: Seldom = field(init=False)
 
@@ -53,16 +60,16 @@ class Losses:
             why=lost.why,
             path=lost.path,
         )
+        latest = report.LastLoss(
+            time=when,
+            count=lost.count,
+            cause=lost.cause,
+            session=lost.session_id,
+            first=lost.first,
+            last=lost.last,
+        )
         with self._adding:
-            self.count += lost.count
-            self.latest = report.LastLoss(
-                time=when,
-                count=lost.count,
-                cause=lost.cause,
-                session=lost.session_id,
-                first=lost.first,
-                last=lost.last,
-            )
+            self.state = LossesState(self.state.count + lost.count, latest)
         self.ledger.note(fact, when)
         told = fact.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
         self._seldom.log(logging.WARNING, "loss", told)

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,26 @@ from timestream_api import ledger
 MOST_WAITING: Final = 10_000  # files
 IDLE: Final = 20.0  # seconds after which a helper without work ends
 ATTEMPTS: Final = 3
+LATEST: Final = 3  # files whose outcome is remembered
 RETRY_AFTER: Final = 10.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ReadbackState:
+    """How many files were found to be good and bad; replaced as a whole, so that other threads may look at it."""
+
+    good: int = 0
+    bad: int = 0
+    latest_bad: str | None = None
+    outcomes: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    """Whether a file holds what was received, for the latest files."""
+
+    def with_outcome(self, path: str, *, good: bool) -> "ReadbackState":
+        """Return the state once the file `path` has been looked at."""
+        latest = [*self.outcomes.items(), (path, good)][-LATEST:]
+        return ReadbackState(
+            self.good + good, self.bad + (not good), self.latest_bad if good else path, dict(latest)
+        )
 
 
 class Readback:
@@ -36,10 +56,7 @@ class Readback:
         self._changed = threading.Condition()
         self._stopping = False
         self.helper: subprocess.Popen[str] | None = None
-        self.good = 0  # files
-        self.bad = 0
-        self.latest_bad: str | None = None
-        self._outcomes: dict[str, bool] = {}  # of the latest files
+        self.state = ReadbackState()
 
     def add(self, written: Written) -> None:
         """Have `written` read back when those before it are."""
@@ -49,10 +66,6 @@ class Readback:
                 return
             self._waiting.append(written)
             self._changed.notify()
-
-    def outcome(self, path: str) -> bool | None:
-        """Return whether a file was found to hold what was received, None while that is not known."""
-        return self._outcomes.get(path)
 
     def run(self) -> None:
         """Have files read back until told to stop."""
@@ -99,18 +112,13 @@ class Readback:
             return
         why = difference(written, answer)
         fact = ledger.Verified(path=written.path, good=why is None, sha256=answer.get("sha256"), why=why)
+        self.state = self.state.with_outcome(written.path, good=why is None)
         if why is None:
-            self.good += 1
             self._log.debug("file verified", extra={"path": written.path})
         else:
-            self.bad += 1
-            self.latest_bad = written.path
             self._log.error(
                 "a file does not hold what was received", extra={"path": written.path, "why": why}
             )
-        if len(self._outcomes) >= ATTEMPTS:
-            del self._outcomes[next(iter(self._outcomes))]
-        self._outcomes[written.path] = why is None
         self._tell(fact)
 
     def _ask(self, path: str, crc: int) -> dict[str, Any] | None:

@@ -84,7 +84,7 @@ class Recovery:
         self._new = False  # a file was taken that has not been tried
         self.caught_up = threading.Event()
         """All that was left before this was made has been tried."""
-        self.count = 0  # files published
+        self.count = 0  # files published; its own thread alone changes it
 
     def run_beside(self) -> None:
         """Recover in a thread of its own: a long file then holds up neither connecting nor writing."""

@@ -13,7 +13,7 @@ from crc32c import crc32c
 
 from tests.tools.made_frames import frame
 from timestream_aggregator.ledger.recent import Written
-from timestream_aggregator.readback.readback import Readback
+from timestream_aggregator.readback.readback import Readback, ReadbackState
 from timestream_api import ledger
 
 FRAMES = [frame("S", session=1_700_000_000, num=number, data=b"x" * 300) for number in range(5)]
@@ -64,7 +64,11 @@ def test_a_file_that_holds_what_was_received_is_good_and_its_sha256_is_told(
 
     assert (fact.path, fact.good, fact.why) == ("a.g3", True, None)
     assert len(fact.sha256 or "") == 64
-    assert (reading.readback.good, reading.readback.bad, reading.readback.outcome("a.g3")) == (1, 0, True)
+    assert (
+        reading.readback.state.good,
+        reading.readback.state.bad,
+        reading.readback.state.outcomes.get("a.g3"),
+    ) == (1, 0, True)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +89,7 @@ def test_a_file_that_differs_from_what_was_received_is_bad(
 
     assert not fact.good
     assert words in (fact.why or "")
-    assert (reading.readback.bad, reading.readback.latest_bad) == (1, "a.g3")
+    assert (reading.readback.state.bad, reading.readback.state.latest_bad) == (1, "a.g3")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +117,7 @@ def test_a_file_that_was_fetched_away_is_neither_good_nor_bad(tmp_path: Path, re
 
     reading.verified(Written("b.g3", len(WHOLE), 5, crc32c(WHOLE)))
 
-    assert reading.readback.outcome("a.g3") is None
+    assert reading.readback.state.outcomes.get("a.g3") is None
 
 
 def test_when_the_helper_is_killed_another_one_goes_on(
@@ -141,3 +145,31 @@ def test_a_helper_that_has_nothing_to_do_ends(tmp_path: Path, monkeypatch: pytes
     assert reading.verified().good
     reading.readback.stop()
     reading.thread.join(10)
+
+
+def test_when_the_log_tells_of_a_bad_file_it_is_counted_named_and_known_to_be_bad(tmp_path: Path) -> None:
+    (tmp_path / "a.g3").write_bytes(WHOLE[:-1])
+    reading = Reading(tmp_path)
+    seen = list[ReadbackState]()
+
+    def look(record: logging.LogRecord) -> bool:
+        seen.append(reading.readback.state)
+        return True
+
+    logging.getLogger(__name__).addFilter(look)
+
+    reading.verified()
+
+    logging.getLogger(__name__).removeFilter(look)
+    reading.readback.stop()
+    reading.thread.join(10)
+    assert seen == [ReadbackState(good=0, bad=1, latest_bad="a.g3", outcomes={"a.g3": False})]
+
+
+def test_of_all_outcomes_those_of_the_latest_files_are_known() -> None:
+    state = ReadbackState()
+    for number in range(5):
+        state = state.with_outcome(f"{number}.g3", good=number != 1)
+
+    assert (state.good, state.bad, state.latest_bad) == (4, 1, "1.g3")
+    assert state.outcomes == {"2.g3": True, "3.g3": True, "4.g3": True}

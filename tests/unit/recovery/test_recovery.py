@@ -187,8 +187,13 @@ def test_a_file_that_is_given_to_it_later_is_recovered_and_what_is_not_in_it_is_
     thread.join(10)
 
     assert (recovered(place).frames, recovered(place).cut) == (5, 9)
-    assert losses.latest is not None
-    assert (losses.count, losses.latest.cause, losses.latest.first, losses.latest.last) == (2, "Disk", 5, 6)
+    assert losses.state.latest is not None
+    assert (
+        losses.state.count,
+        losses.state.latest.cause,
+        losses.state.latest.first,
+        losses.state.latest.last,
+    ) == (2, "Disk", 5, 6)
 
 
 @pytest.mark.parametrize("entries", [1, 3])
@@ -219,7 +224,7 @@ def test_what_a_run_before_could_not_publish_is_compared_with_what_the_ledger_sa
         place.leave(WHOLE)
     book.close()
 
-    assert losses.count == 3
+    assert losses.state.count == 3
 
 
 def test_a_name_is_given_once_also_when_its_file_was_fetched_away(place: Place) -> None:

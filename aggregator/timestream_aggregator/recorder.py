@@ -7,6 +7,7 @@ anybody.
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Final
@@ -36,7 +37,7 @@ from timestream_api.settings import RecorderSettings
 VERSION: Final = version("timestream-aggregator")
 RECOVERY_PATIENCE: Final = 20.0  # seconds; what comes meanwhile is buffered
 DISK_PATIENCE: Final = 10.0  # seconds that a failing disk gets, once the recorder has to stop
-_SOURCE_PATIENCE: Final = 2.0  # seconds that the source gets to notice that it has to stop
+_PATIENCE: Final = 2.0  # seconds that a thread gets to notice that it has to stop
 
 
 class Recorder:
@@ -120,18 +121,23 @@ class Recorder:
     def stop(self) -> None:
         """Receive no more, write what was received and publish it; return when that is done or cannot be."""
         self._output.stop(DISK_PATIENCE)
-        self._recovery.stop()
-        self._readback.stop()
+        self._stop_others()
         self._source.stop()
-        self._source_thread.join(_SOURCE_PATIENCE)
+        self._source_thread.join(_PATIENCE)
         if self._source_thread.is_alive():  # in the name service, say: it has nothing more to give
             self._buffer.put(Stopped())
         self._await(self._writer_thread)
         if not self._source_thread.is_alive():
             self._source.close()
+
+    def _stop_others(self) -> None:
+        """Let recovery and read-back end first: they tell the ledger things, and the writer closes it."""
+        self._recovery.stop()
+        self._readback.stop()
         self._storage.stop()
+        deadline = time.monotonic() + _PATIENCE
         for thread in self._others:
-            thread.join(_SOURCE_PATIENCE)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` when there is something to say that people wait for. It has to return at once."""
@@ -198,7 +204,7 @@ class Recorder:
         seen = None
         while writer.is_alive() and seen is not self._output.state:
             seen = self._output.state
-            writer.join(DISK_PATIENCE + _SOURCE_PATIENCE)
+            writer.join(DISK_PATIENCE + _PATIENCE)
         if writer.is_alive():
             self._log.error("the disk hangs", extra={"buffered": self._buffer.state().bytes})
 

@@ -27,6 +27,10 @@ RETRY_AFTER: Final = 1.0  # seconds
 _BLOCK: Final = 1 << 16
 
 
+class ClosedLedgerError(OSError):
+    """The ledger takes no more facts: whoever has to tell one does so at the next start."""
+
+
 class Ledger:
     """The lines of one run of a recorder."""
 
@@ -41,14 +45,21 @@ class Ledger:
         self._writing = threading.Lock()
         self._dropped = 0  # lines since the one queued last
         self._fd = -1
+        self._closed = False
         self._begun = False  # the file ends in a piece of a line
         self._unsynced = False
         self._not_before = 0.0
         self._told: str | None = None  # the failure that the log has heard of
 
     def note(self, fact: Fact, at: datetime | None = None) -> None:
-        """Keep `fact`, which became known `at` that time or now, for the next write."""
+        """Keep `fact`, which became known `at` that time or now, for the next write.
+
+        Raises:
+            ClosedLedgerError: there is no next write.
+        """
         with self._queueing:
+            if self._closed:
+                raise ClosedLedgerError(errno.EBADF, "the ledger is closed", str(self.path))
             if len(self._queue) >= MOST_WAITING:
                 self._dropped += 1
                 return
@@ -77,13 +88,17 @@ class Ledger:
 
     def close(self) -> None:
         """Write what waits, and end. What the disk does not take now is lost, and the log says so."""
+        with self._queueing:
+            self._closed = True
         self._not_before = 0.0
         self.write(sync=True)
         with self._writing:
+            lost = len(self._queue) + self._dropped
+            self._queue.clear()
+            self._dropped, self._unsynced = 0, False
             if self._fd >= 0:
                 fd, self._fd = self._fd, -1
                 self._disk.close(fd)
-        lost = len(self._queue) + self._dropped
         if lost:
             self._log.error("lines of the ledger are lost", extra={"lines": lost, "why": self._told})
 

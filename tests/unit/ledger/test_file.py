@@ -17,7 +17,7 @@ from timestream_aggregator.core.actions import NoteKind
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import OWN_FOLDER
 from timestream_aggregator.ledger import file as ledger
-from timestream_aggregator.ledger.file import Ledger, lines
+from timestream_aggregator.ledger.file import ClosedLedgerError, Ledger, lines
 from timestream_aggregator.writing.writer import _FACTS  # pyright: ignore[reportPrivateUsage]
 from timestream_api import ledger as facts
 
@@ -54,6 +54,10 @@ def opened(root: Path, stream: str = "crate1", disk: Disk | None = None) -> Ledg
     (root / OWN_FOLDER).mkdir(exist_ok=True)
     OPENED.append(Ledger(root, stream, LOG, disk))
     return OPENED[-1]
+
+
+def descriptors() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
 def tell(book: Ledger, *whats: str) -> None:
@@ -223,3 +227,31 @@ def test_a_ledger_that_cannot_be_opened_loses_its_lines_loudly(
     book.close()
 
     assert "lines of the ledger are lost" in caplog.messages
+
+
+def test_a_closed_ledger_takes_no_fact_and_never_opens_its_file_again(tmp_path: Path) -> None:
+    book = opened(tmp_path)
+    tell(book, "one")
+    book.close()
+    before = descriptors()
+
+    with pytest.raises(ClosedLedgerError):
+        tell(book, "late")
+    book.write(sync=True)
+
+    assert told(tmp_path) == ["one"]
+    assert descriptors() == before
+
+
+def test_what_a_full_disk_did_not_take_before_the_end_is_not_written_after_it(tmp_path: Path) -> None:
+    disk = FullDisk()
+    book = opened(tmp_path, disk=disk)
+    tell(book, "one")
+    book.close()
+    disk.room = 1000
+    before = descriptors()
+
+    book.write(sync=True)
+
+    assert told(tmp_path) == []
+    assert descriptors() == before

@@ -27,6 +27,8 @@ StreamId = Annotated[
     ),
 ]
 MIB: Final = 1 << 20
+LARGEST_FRAME: Final = 2048 * MIB
+"""No recorder can be told to believe a larger frame: what reads files back believes frames up to here."""
 ResourceRef = Annotated[str, StringConstraints(max_length=320, pattern=r"^[a-z0-9.-]+/[a-z0-9.-]+$")]
 
 
@@ -58,7 +60,7 @@ class RecorderSettings(Model):
         default=None, ge=MIB, description="Largest file, such as 2Gi, if files are limited by size too"
     )
     max_frame_bytes: int = Field(
-        default=256 * MIB, ge=1024, le=2048 * MIB, description="Largest frame that is believed"
+        default=256 * MIB, ge=1024, le=LARGEST_FRAME, description="Largest frame that is believed"
     )
     buffer_bytes: int = Field(
         default=256 * MIB, ge=4 * MIB, description="Memory between the network and the disk"

@@ -21,8 +21,8 @@ from timestream_aggregator.ledger.recent import History, Written
 from timestream_aggregator.recovery.scan import Scan, pieces, scan
 from timestream_api import ledger
 from timestream_api.report import LossCause
+from timestream_api.settings import LARGEST_FRAME
 
-LARGEST_FRAME: Final = 2048 << 20
 NICENESS: Final = 10  # recording comes first
 RETRY_EVERY: Final = 60.0  # seconds
 

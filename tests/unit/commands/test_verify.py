@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 from crc32c import crc32c
+from pydantic import ValidationError
 
 from tests.tools.frames import frame_bytes
+from tests.tools.made_frames import header
 from tests.unit.commands.recordings import GOOD, SESSION, frame, written
 from tests.unit.commands.recordings import run_verify as run
 from timestream_aggregator.commands import verify
 from timestream_aggregator.commands.verify import reading
+from timestream_api.settings import LARGEST_FRAME, RecorderSettings
 
 
 def troubles(folder: Path, *frames: bytes) -> list[str]:
@@ -40,6 +43,17 @@ def test_a_frame_cut_at_any_byte_is_torn(tmp_path: Path) -> None:
         (trouble,) = troubles(tmp_path, whole, last[:cut])
 
         assert trouble.startswith(f"torn at byte {len(whole)}:"), cut
+
+
+def test_a_frame_may_be_as_large_as_any_recorder_can_be_told_to_believe(tmp_path: Path) -> None:
+    name, blob = struct.pack("<Q4s", 4, b"data"), struct.pack("<Q", LARGEST_FRAME - 100)
+
+    (trouble,) = troubles(tmp_path, *GOOD, header("S", 1) + name + blob)
+    RecorderSettings(max_frame_bytes=LARGEST_FRAME)
+    with pytest.raises(ValidationError):
+        RecorderSettings(max_frame_bytes=LARGEST_FRAME + 1)
+
+    assert trouble.startswith(f"torn at byte {len(b''.join(GOOD))}:")
 
 
 def test_zeros_at_the_end_are_found_though_spt3g_takes_them_for_frames(tmp_path: Path) -> None:

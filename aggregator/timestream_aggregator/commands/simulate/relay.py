@@ -17,6 +17,7 @@ from typing import Final
 
 from timestream_aggregator.commands.simulate.faults import Fault, FaultKind, Garbage
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser
+from timestream_api.settings import LARGEST_FRAME
 
 Position = tuple[int | None, int | None]
 """session_id and frame_num of a frame."""
@@ -24,7 +25,6 @@ Position = tuple[int | None, int | None]
 _POLL: Final = 0.02  # seconds
 _BACKLOG: Final = 16
 _PIECE: Final = 1 << 20
-_LARGEST_FRAME: Final = 2048 << 20
 _BYTE_EVERY: Final = 0.001  # seconds
 _ENTRY: Final = struct.pack("<Q4s", 4, b"data")
 GARBAGE: Final[Mapping[Garbage, bytes]] = {
@@ -164,7 +164,7 @@ class _Line:
         self._relay = relay
         self._client = client
         self._sender = sender
-        self._parser = Parser(_LARGEST_FRAME)
+        self._parser = Parser(LARGEST_FRAME)
         self._over = threading.Event()
         self.thread = threading.Thread(target=self._run, name="relay line")
 

@@ -19,10 +19,10 @@ from typing import Final
 
 from timestream_aggregator.commands.verify.checking import Checker, Folder
 from timestream_aggregator.commands.verify.output import Json, Output, Table, Totals
-from timestream_aggregator.commands.verify.reading import LARGEST_FRAME
 from timestream_aggregator.commands.verify.report import FileReport
 from timestream_aggregator.core.naming import SUFFIX
 from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_api.settings import LARGEST_FRAME
 
 __all__ = ["FileReport", "add_arguments", "find", "run", "verify"]
 
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-frame-bytes",
         type=int,
         default=LARGEST_FRAME,
-        help="largest frame that is believed, as of the recorder (%(default)s)",
+        help="largest frame that is believed (%(default)s)",
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.commands.shelf import Staged, State, staged
-from timestream_aggregator.commands.verify.reading import LARGEST_FRAME, read
+from timestream_aggregator.commands.verify.reading import read
 from timestream_aggregator.commands.verify.report import Count, FileReport, Ledger
 from timestream_aggregator.core.naming import parse
 from timestream_aggregator.ledger.summary import (
@@ -19,6 +19,7 @@ from timestream_aggregator.ledger.summary import (
     journal_of,
     ranges,
 )
+from timestream_api.settings import LARGEST_FRAME
 
 MOST_NAMES: Final = 1000
 """Files without a line in the ledger that are named; of others only the count."""

@@ -27,7 +27,6 @@ from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
 from timestream_aggregator.ledger.summary import FileEntry
 
 PIECE: Final = 1 << 20  # bytes
-LARGEST_FRAME: Final = 256 << 20
 _FOUND: Final = "Expected a G3 frame and found "
 
 

@@ -23,8 +23,8 @@ fuzzed = settings(
 HOLDS: Final = {
     "bad-crc": (2, 1, 0, None),
     "big-endian": (0, 0, 80, "big-endian"),
-    "blob-length-2-31": (1, 0, 73, "maxFrameBytes"),
-    "blob-length-most": (0, 0, 33, "maxFrameBytes"),
+    "blob-length-2-31": (1, 0, 73, "raise --max-frame-bytes"),
+    "blob-length-most": (0, 0, 33, "raise --max-frame-bytes"),
     "empty": (0, 0, 0, None),
     "entries-0": (1, 0, 17, "0 entries"),
     "entries-2-31": (0, 0, 31, "2147483647 entries"),

@@ -107,7 +107,8 @@ def refuse_size(size: int, limit: int) -> NoReturn:
     raise WireError(
         f"Expected a G3 frame and found one of at least {size} bytes",
         why=f"the limit is {limit}",
-        fix="Check that the sender is sound; if its frames are really that large, raise maxFrameBytes",
+        fix="Check that the sender is sound; if its frames are really that large, raise "
+        "--max-frame-bytes (in a pod: TIMESTREAM_MAX_FRAME_BYTES in spec.env)",
     )
 
 

@@ -10,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timestream_aggregator.commands import options
+from timestream_aggregator.g3 import format as g3
+from timestream_aggregator.g3.format import WireError
+from timestream_api.resource import Spec
 from timestream_api.settings import MIB, RecorderSettings
 from timestream_api.values import Layout, LogLevel
 
@@ -88,6 +91,22 @@ def test_a_switch_is_turned_on_and_off_in_each_way_that_people_write(
     args: list[str], *, verify: bool
 ) -> None:
     assert parsed(*args).verify is verify
+
+
+def test_what_a_refused_frame_is_said_to_need_can_be_set_on_the_command_line_and_in_a_resource() -> None:
+    with pytest.raises(WireError) as refused:
+        g3.refuse_size(2**64 - 1, 256 * MIB)
+    option, variable = "--max-frame-bytes", "TIMESTREAM_MAX_FRAME_BYTES"
+    resource = Spec.model_validate(
+        {"address": "smurf", "storage": {"claimName": "data"}, "env": [{"name": variable, "value": "5000"}]}
+    )
+
+    assert option in str(refused.value)
+    assert f"{variable} in spec.env" in str(refused.value)
+    assert len(str(refused.value)) <= 256, "the ledger cuts it"
+    assert parsed(f"{option}=5000").max_frame_bytes == 5000
+    args = resource.settings("crate1", "telescope").to_args()
+    assert parsed(*args, **{variable: "5000"}).max_frame_bytes == 5000
 
 
 def test_an_old_configuration_with_auto_start_is_accepted() -> None:

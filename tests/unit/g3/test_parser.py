@@ -267,8 +267,8 @@ def test_a_stream_id_that_is_no_text_becomes_escapes() -> None:
         (struct.pack("<BIiI", 1, 1, 3, 0xC3A9), "type"),
         (header("S", 1) + struct.pack("<Q", 1025), "1025"),
         (header("S", 1) + struct.pack("<Q", 2**64 - 1), "name"),
-        (header("S", 1) + struct.pack("<Q1sQ", 1, b"x", 2**31), "maxFrameBytes"),
-        (header("S", 1) + struct.pack("<Q1sQ", 1, b"x", 2**64 - 1), "maxFrameBytes"),
+        (header("S", 1) + struct.pack("<Q1sQ", 1, b"x", 2**31), "raise --max-frame-bytes"),
+        (header("S", 1) + struct.pack("<Q1sQ", 1, b"x", 2**64 - 1), "raise --max-frame-bytes"),
     ],
 )
 def test_what_is_no_stream_of_frames_is_refused_and_named(data: bytes, words: str) -> None:

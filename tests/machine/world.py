@@ -23,7 +23,6 @@ from timestream_aggregator.buffer import Buffer, Item, Received, Segment
 from timestream_aggregator.clock import Pulse
 from timestream_aggregator.core.actions import Moment
 from timestream_aggregator.disk import folder as files_module
-from timestream_aggregator.disk import quarantine as quarantine_module
 from timestream_aggregator.disk.folder import OWN_FOLDER, DataFolder
 from timestream_aggregator.disk.quarantine import Quarantine
 from timestream_aggregator.ledger import file as ledger_module
@@ -85,7 +84,7 @@ class Clock:
                 return f"{next(number):0{2 * size}x}"
 
             tokens = SimpleNamespace(token_hex=token_hex)
-            for module in (files_module, ledger_module, quarantine_module):
+            for module in (files_module, ledger_module):
                 stack.enter_context(patch.object(module, "secrets", tokens))
             yield
 

@@ -1,7 +1,7 @@
 """Keeps damaged pieces of the stream for people to look at: few, and never in the way of recording."""
 
-import secrets
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -13,14 +13,20 @@ from timestream_aggregator.disk.pieces import batches
 MOST_FILES: Final = 100
 MOST_BYTES: Final = 256 << 20
 MOST_BYTES_OF_ONE: Final = 16 << 20
+_NUMBERED: Final = re.compile(r"(\d{6,})_.*\.g3part")
 
 
 class Quarantine:
-    """The folder of damaged pieces. The first ones are kept: they tell how it began."""
+    """The folder of damaged pieces. The first ones are kept: they tell how it began.
+
+    Names begin with a number that only rises, also over restarts, so that they stand in the order in which the
+    pieces came, however many come in one second and whatever the clock does.
+    """
 
     def __init__(self, root: Path, disk: Disk | None = None) -> None:
         self.folder = root / OWN_FOLDER / "quarantine"
         self._disk = disk or Disk()
+        self._number = 0  # of the last piece; it goes on if people take pieces away
 
     def keep(self, parts: Iterable[memoryview], now: datetime) -> Path | None:
         """Write `parts`, or as much of them as is kept of one, to a file of its own.
@@ -29,10 +35,11 @@ class Quarantine:
             Its path, or None if there is no room for more.
         """
         self._disk.make_folder(self.folder)
-        room = self._room()
+        names = self._disk.names(self.folder)
+        room = self._room(names)
         if room <= 0:
             return None
-        path = self.folder / f"{now:%Y-%m-%d-%H-%M-%S}.{secrets.token_hex(4)}.g3part"
+        path = self.folder / f"{self._next_number(names):06}_{now:%Y-%m-%d-%H-%M-%S}.g3part"
         fd = self._disk.create(path)
         try:
             self._write(fd, parts, room)
@@ -40,9 +47,15 @@ class Quarantine:
             self._disk.close(fd)
         return path
 
-    def _room(self) -> int:
-        """Return how many bytes may still be kept, of one piece."""
-        sizes = [self._disk.size_at(self.folder / name) for name in self._disk.names(self.folder)]
+    def _next_number(self, names: Sequence[str]) -> int:
+        """Return the number of the next piece: after all pieces that are there, and all that were."""
+        found = (int(match[1]) for match in map(_NUMBERED.fullmatch, names) if match)
+        self._number = max(self._number, *found, 0) + 1
+        return self._number
+
+    def _room(self, names: Sequence[str]) -> int:
+        """Return how many bytes may still be kept, of one piece, beside those in `names`."""
+        sizes = [self._disk.size_at(self.folder / name) for name in names]
         if len(sizes) >= MOST_FILES:
             return 0
         return min(MOST_BYTES - sum(sizes), MOST_BYTES_OF_ONE)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.tools import ports
+
 pytest_plugins = ["tests.cluster.fixtures"]
 settings.register_profile("project", deadline=None, print_blob=True)
 settings.load_profile("project")
@@ -39,6 +41,13 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         thread.join(2)
     assert not {t.name for t in set(threading.enumerate()) - threads if t.is_alive()}, "threads left behind"
     assert not open_descriptors() - descriptors, "descriptors left open"
+
+
+@pytest.fixture(autouse=True)
+def ports_let_go(no_leaks: None) -> Iterator[None]:
+    """Keep the ports that a test reserves until its end."""
+    yield
+    ports.let_go()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

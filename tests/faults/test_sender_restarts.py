@@ -8,6 +8,7 @@ import pytest
 
 from tests.faults.account import assert_spt3g_reads, settle
 from tests.faults.network.process import Holdings
+from tests.tools.ports import reserve
 from tests.tools.recorder import Recorder
 from tests.tools.sender import Sender, SentFrame
 from timestream_api.ledger import Connected, Disconnected
@@ -33,8 +34,7 @@ def live(port: int, number: int, *, killed: bool) -> list[SentFrame]:
 
 @pytest.mark.timeout(60 + 5 * RESTARTS)
 def test_a_sender_that_is_restarted_many_times_loses_nothing_and_nothing_piles_up(tmp_path: Path) -> None:
-    with Sender() as reserved:
-        port = reserved.port
+    port = reserve()
     sent, early = list[SentFrame](), None
     with Recorder(tmp_path, port) as recorder:
         for number in range(RESTARTS):

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from tests.tools.ports import reserve
 from tests.tools.recorder import Recorder, assert_recorded, published
 from tests.tools.sender import Sender, SentFrame
 from timestream_api.report import CloseReason, ConnectionState, Report
@@ -13,8 +14,7 @@ def idle(report: Report) -> bool:
 
 
 def test_a_sender_that_starts_later_loses_nothing_by_it(tmp_path: Path) -> None:
-    with Sender() as reserved:
-        port = reserved.port
+    port = reserve()
     with Recorder(tmp_path, port) as recorder:
         recorder.wait_for(lambda report: report.connection.attempts >= 2)
         assert (recorder.probe("/readyz"), recorder.probe("/healthz")) == (200, 200)

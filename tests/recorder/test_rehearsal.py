@@ -5,7 +5,6 @@ ledger tells that it is lost, and not both.
 """
 
 import json
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.tools.ports import reserve
 from tests.tools.recorder import Recorder, published
 from timestream_aggregator.g3.parser import Frame, Parser
 from timestream_aggregator.ledger.summary import journal_of
@@ -53,8 +53,7 @@ class Rehearsal:
 
 def rehearse(folder: Path, *faults: str, session_time: float = 4) -> Rehearsal:
     """Simulate, record until the simulator has ended, verify and list."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
+    port = reserve()
     with Recorder(folder, port, read_timeout=1, frame_gap=1) as recorder:
         words = [
             "simulate",

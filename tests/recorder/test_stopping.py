@@ -5,6 +5,7 @@ import signal
 import time
 from pathlib import Path
 
+from tests.tools.ports import reserve
 from tests.tools.recorder import (
     Recorder,
     assert_readable,
@@ -38,8 +39,7 @@ def test_sigterm_in_the_middle_of_a_stream_publishes_all_that_was_received(tmp_p
 
 
 def test_sigterm_while_no_sender_is_there_ends_it_at_once(tmp_path: Path) -> None:
-    with Sender() as reserved:
-        port = reserved.port
+    port = reserve()
     with Recorder(tmp_path, port) as recorder:
         assert recorder.stop(timeout=3) == 0
 

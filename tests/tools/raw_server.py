@@ -10,6 +10,8 @@ from queue import Empty, Queue
 from types import TracebackType
 from typing import Self
 
+from tests.tools.ports import reserve
+
 Act = Callable[[socket.socket], bool]  # does its part on the connection; True: the connection is over
 
 
@@ -20,8 +22,8 @@ class RawServer:
     """
 
     def __init__(self, port: int = 0) -> None:
-        self._listener = socket.create_server(("127.0.0.1", port))
-        self.port: int = self._listener.getsockname()[1]
+        self.port = port or reserve()
+        self._listener = socket.create_server(("127.0.0.1", self.port))
         self.connections = 0
         self._acts: Queue[Act] = Queue()
         self._over = threading.Event()

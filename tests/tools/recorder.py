@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.tools import ports
 from tests.tools.frames import digests, spt3g_reads
 from tests.tools.sender import SentFrame
 from timestream_api.report import ConnectionState, Report
@@ -50,7 +51,8 @@ class Recorder:
     ) -> None:
         self.folder = folder
         self._dial = dial or _dial
-        self.http_port = int(str(options.pop("http_port", _free_port())))
+        given = options.pop("http_port", None)
+        self.http_port = ports.reserve() if given is None else int(str(given))
         chosen = {
             "address": "127.0.0.1",
             "port": port,
@@ -194,9 +196,3 @@ def assert_readable(folder: Path) -> None:
 
 def _dial(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=5)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

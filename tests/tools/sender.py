@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from tests.tools.frames import Value
+from tests.tools.ports import reserve
 
 ALIVE, START, END, CLEANSE = range(4)
 FLOW_CONTROL: Final = "sostream_flowcontrol"
@@ -78,7 +79,7 @@ class Sender:
                 sys.executable,
                 str(_PROCESS),
                 address,
-                str(port),
+                str(port or reserve()),
                 str(queue),
                 "relay" if relay else "",
             ],

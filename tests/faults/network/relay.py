@@ -9,6 +9,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
+from tests.tools.ports import reserve
+
 _HEADER: Final = b"\x01\x01\x00\x00\x00"  # of a frame: a change near it would not be one of the content
 _NEAR: Final = 2048
 _PIECE: Final = 1 << 16
@@ -21,8 +23,8 @@ class Relay:
     def __init__(self, target: int, seed: int = 0) -> None:
         self.target = target
         self._random = random.Random(seed)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        self.port = reserve()
+        self._listener = socket.create_server(("127.0.0.1", self.port))
         self._changes = 0  # bytes to change, each in a piece of its own
         self._garbage = b""
         self._pairs = set[tuple[socket.socket, socket.socket]]()

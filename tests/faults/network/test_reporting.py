@@ -13,6 +13,7 @@ from tests.faults.account import settle
 from tests.faults.network.api_server import Answer, ApiServer, environment, in_a_pod
 from tests.faults.network.lab import NEEDS_ROOT
 from tests.tools.authority import make_account
+from tests.tools.ports import reserve
 from tests.tools.recorder import Recorder
 from tests.tools.sender import Sender, SentFrame
 from timestream_api.report import ConnectionState, Report
@@ -33,12 +34,6 @@ def other_account(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("other")
     make_account(folder)
     return folder
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -133,7 +128,7 @@ def test_a_server_that_does_not_answer_holds_up_nothing(tmp_path: Path, account:
 def test_a_server_that_cannot_be_trusted_or_met_is_tried_again_and_gets_the_latest_report(
     tmp_path: Path, account: Path, other_account: Path, trouble: str
 ) -> None:
-    port = free_port()
+    port = reserve()
     with Sender() as sender, recording(tmp_path, account, sender, port) as recorder:
         with in_trouble(trouble, other_account, port) as impostor:
             sent = assert_recording_is_untouched(recorder, sender, seconds=3)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.tools.ports import reserve
 from timestream_aggregator.buffer import (
     SEGMENT_BYTES,
     Buffer,
@@ -42,11 +43,6 @@ def listening(port: int = 0) -> Generator[socket.socket]:
 def port_of(sock: socket.socket) -> int:
     port: int = sock.getsockname()[1]
     return port
-
-
-def free_port() -> int:
-    with listening() as listener:
-        return port_of(listener)
 
 
 @contextmanager
@@ -107,7 +103,7 @@ def test_what_arrives_comes_between_the_connections_beginning_and_its_end() -> N
 
 
 def test_a_late_sender_is_met_within_about_a_second() -> None:
-    port = free_port()
+    port = reserve()
     with receiving(port) as (source, buffer):
         eventually(lambda: source.connection.attempts >= 2)
         assert source.connection.state is ConnectionState.CONNECTING
@@ -281,7 +277,7 @@ def test_a_name_that_does_not_resolve_is_tried_on_and_said() -> None:
 
 
 def test_it_stops_at_once_while_it_connects_while_it_waits_and_while_it_is_held_back() -> None:
-    with receiving(free_port()) as (_, buffer):
+    with receiving(reserve()) as (_, buffer):
         time.sleep(0.1)
     assert isinstance(buffer.take(0), Stopped)
     with ExitStack() as senders, listening() as listener:
@@ -313,9 +309,9 @@ def test_the_kernel_notices_a_vanished_host_a_few_seconds_after_the_read_timeout
 
 
 def test_a_socket_connected_to_itself_is_no_sender() -> None:
-    port = free_port()
     sock = socket.socket()
-    sock.bind(("127.0.0.1", port))
+    sock.bind(("127.0.0.1", 0))
+    port = port_of(sock)
     sock.connect(("127.0.0.1", port))  # no listener: the kernel connects it to itself
     with pytest.raises(ConnectionRefusedError):
         sockets.finish(sock)

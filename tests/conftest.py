@@ -10,9 +10,10 @@ import pytest
 from hypothesis import settings
 
 from tests.tools import ports
+from tests.tools.long import size
 
 pytest_plugins = ["tests.cluster.fixtures"]
-settings.register_profile("project", deadline=None, print_blob=True)
+settings.register_profile("project", deadline=None, print_blob=True, max_examples=size(100, 1000))
 settings.load_profile("project")
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.api.aggregations import SMALLEST, DryRun, Spec, with_claim
+from tests.tools.long import size
 from timestream_api.resource import Spec as SpecModel
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.timeout(120, func_only=True)]
@@ -103,7 +104,7 @@ def test_both_agree_about_values_at_the_border(dry_run: DryRun, field: str) -> N
 
 
 @settings(
-    max_examples=40,
+    max_examples=size(40, 400),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],
 )

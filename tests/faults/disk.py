@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +31,10 @@ class StrangeDisk:
     def be(
         self, *, stall: float = 0.0, longest_write: int = 1 << 30, failing: dict[str, str] | None = None
     ) -> None:
-        """Stall for so many seconds, take at most so many bytes in a write, fail; without words, be well."""
+        """Stall for so many seconds, take at most so many bytes in a write, fail; without words, be well.
+
+        With `math.inf` it stalls until it is told otherwise.
+        """
         self._tell({"do": "temper", "stall": stall, "longest_write": longest_write, "failing": failing or {}})
 
     def lose_power(self, seed: int) -> None:
@@ -58,15 +60,12 @@ def strange_disk(mount: Path) -> Generator[StrangeDisk]:
     words = [sys.executable, str(_PROCESS), str(mount)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            deadline = time.monotonic() + 10
-            while not mount.is_mount():
-                assert process.poll() is None, "the disk's process has ended"
-                assert time.monotonic() < deadline, "the disk is not mounted"
-                time.sleep(0.01)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "mounted\n", "the disk's process has ended"
             yield StrangeDisk(mount, process)
         finally:
             subprocess.run(["umount", "-l", str(mount)], check=False)
-            process.wait(10)
+            process.wait(60)
 
 
 @contextmanager

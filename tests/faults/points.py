@@ -27,7 +27,6 @@ needs_strace = [
         reason="strace as root is needed: faults at each system call are not tested",
     ),
 ]
-RUNS: Final = int(os.environ.get("TIMESTREAM_FAULT_RUNS", "0"))  # 0: as many as CI has time for
 
 
 class Since(Enum):

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.account import assert_spt3g_reads, settle
-from tests.faults.points import LEDGER, POINTS, RUNS, Outcome, Point, Since, needs_strace, rehearse
+from tests.faults.points import LEDGER, POINTS, Outcome, Point, Since, needs_strace, rehearse
 from tests.faults.rehearsal import SENT, await_last, play, record
 from tests.faults.warm import Warm
+from tests.tools.long import LONG, size
 from tests.tools.raw_server import RawServer
 from tests.tools.recorder import published, staged
 from timestream_aggregator.recorder import Recorder
@@ -21,7 +22,7 @@ from timestream_api.settings import RecorderSettings
 
 ERRORS = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EINTR")
 UNUSABLE_FOLDER, NOT_WRITTEN = 73, 74
-pytestmark = needs_strace
+pytestmark = [*needs_strace, pytest.mark.timeout(size(240, 900))]
 AT_WORK = [point for point in POINTS if point.since is Since.RUNNING or point.path] + [
     Point(Since.RUNNING, "close", "staging")
 ]
@@ -36,7 +37,7 @@ def warm() -> Iterator[Warm]:
 
 def errors_for(n: int) -> Sequence[str]:
     """Return what the n-th call fails with: one error of all in turn, or each if there is time."""
-    return ERRORS if RUNS else (ERRORS[n % len(ERRORS)],)
+    return ERRORS if LONG else (ERRORS[n % len(ERRORS)],)
 
 
 def assert_nothing_lost(folder: Path, outcome: Outcome, what: str) -> None:
@@ -45,50 +46,51 @@ def assert_nothing_lost(folder: Path, outcome: Outcome, what: str) -> None:
     assert staged(folder) == [], f"{what}: left in staging\n{outcome.log}"
 
 
-@pytest.mark.timeout(900)
-def test_a_call_that_fails_once_loses_nothing(tmp_path: Path, warm: Warm) -> None:
+@pytest.mark.parametrize("point", AT_WORK, ids=str)
+def test_a_call_that_fails_once_loses_nothing(tmp_path: Path, warm: Warm, point: Point) -> None:
     folders = list[Path]()
-    for point in AT_WORK:
-        for n in count(1):
-            outcomes = list[Outcome]()
-            for error in errors_for(n):
-                folders.append(tmp_path / f"{point.call}-{point.path}-{n}-{error}")
-                outcomes.append(rehearse(warm, folders[-1], point, f"error={error}:when={n}"))
-                assert_nothing_lost(folders[-1], outcomes[-1], f"{point}, {n}: {error}")
-            if not any(outcome.met for outcome in outcomes):
-                assert n > 1, f"{point}: there is no such call"
-                break
+    for n in count(1):
+        outcomes = list[Outcome]()
+        for error in errors_for(n):
+            folders.append(tmp_path / f"{point.name}-{n}-{error}")
+            outcomes.append(rehearse(warm, folders[-1], point, f"error={error}:when={n}"))
+            assert_nothing_lost(folders[-1], outcomes[-1], f"{point}, {n}: {error}")
+        if not any(outcome.met for outcome in outcomes):
+            assert n > 1, f"{point}: there is no such call"
+            break
 
     assert_spt3g_reads(folders)
 
 
-@pytest.mark.timeout(900)
-def test_a_call_that_fails_until_the_disk_is_well_loses_nothing(tmp_path: Path, warm: Warm) -> None:
-    folders = list[Path]()
-    for point in AT_WORK:
-        for n in range(1, 5) if RUNS else (2,):
-            for error in errors_for(len(folders)):
-                folder = tmp_path / f"{point.call}-{point.path}-{n}-{error}"
-                outcome = rehearse(warm, folder, point, f"error={error}:when={n}+", heal_after=0.7)
-                if error != "EINTR":  # which Python itself tries again, for ever
-                    assert_nothing_lost(folder, outcome, f"{point}, from {n} on: {error}")
-                folders.append(folder)
-
-    assert_spt3g_reads(folders)
-
-
-def test_a_folder_that_fails_at_the_start_is_refused_in_one_line_and_left_as_it_was(
-    tmp_path: Path, warm: Warm
+@pytest.mark.parametrize("point", AT_WORK, ids=str)
+def test_a_call_that_fails_until_the_disk_is_well_loses_nothing(
+    tmp_path: Path, warm: Warm, point: Point
 ) -> None:
-    for point in AT_START:
-        for n in count(1):
-            folder = tmp_path / f"{point.call}-{n}"
-            outcome = rehearse(warm, folder, point, f"error=EROFS:when={n}")
-            if outcome.code == 0:
-                break
-            assert outcome.code == UNUSABLE_FOLDER, outcome.log
-            assert len(outcome.log.splitlines()) == 1
-            assert published(folder) == []
+    folders = list[Path]()
+    for n in range(1, 5) if LONG else (2,):
+        for error in errors_for(AT_WORK.index(point)):
+            folder = tmp_path / f"{point.name}-{n}-{error}"
+            outcome = rehearse(warm, folder, point, f"error={error}:when={n}+", heal_after=0.7)
+            if error != "EINTR":  # which Python itself tries again, for ever
+                assert_nothing_lost(folder, outcome, f"{point}, from {n} on: {error}")
+            folders.append(folder)
+
+    assert_spt3g_reads(folders)
+
+
+@pytest.mark.parametrize("point", AT_START, ids=str)
+def test_a_folder_that_fails_at_the_start_is_refused_in_one_line_and_left_as_it_was(
+    tmp_path: Path, warm: Warm, point: Point
+) -> None:
+    for n in count(1):
+        folder = tmp_path / f"{point.name}-{n}"
+        outcome = rehearse(warm, folder, point, f"error=EROFS:when={n}")
+        if outcome.code == 0:
+            assert n > 1, f"{point}: there is no such call"
+            break
+        assert outcome.code == UNUSABLE_FOLDER, outcome.log
+        assert len(outcome.log.splitlines()) == 1
+        assert published(folder) == []
 
 
 def test_a_fault_of_the_program_itself_ends_it_loudly(

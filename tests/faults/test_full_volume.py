@@ -8,13 +8,13 @@ import pytest
 
 from tests.faults.account import assert_spt3g_reads, settle
 from tests.faults.disk import needs_mounts, small_disk
-from tests.faults.points import RUNS
 from tests.faults.rehearsal import session, until
+from tests.tools.long import size
 from tests.tools.raw_server import RawServer
 from tests.tools.recorder import OWN_FOLDER, Recorder, published
 from tests.tools.sender import SentFrame
 
-CYCLES = RUNS or 4
+CYCLES = size(4, 40)
 BUFFER = 4 << 20
 pytestmark = [*needs_mounts, pytest.mark.timeout(60 + 10 * CYCLES)]
 

@@ -10,15 +10,15 @@ from typing import Self
 import pytest
 
 from tests.faults.account import SCAN, Account, assert_spt3g_reads, assert_untouched, contents, settle
-from tests.faults.points import RUNS
 from tests.faults.rehearsal import record, until
 from tests.faults.warm import Warm
+from tests.tools.long import size
 from tests.tools.raw_server import RawServer
 from tests.tools.sender import Sender, SentFrame
 from timestream_aggregator.ledger import file as ledger
 from timestream_api.ledger import Verified
 
-KILLS = RUNS or 15
+KILLS = size(15, 200)
 
 
 @pytest.mark.timeout(60 + 3 * KILLS)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -30,21 +31,31 @@ RECOVERY = [
 pytestmark = [*needs_strace, pytest.mark.timeout(240)]
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What killed recorders left in a folder: all frames, and the places of those that a recovery finds whole."""
+
+    folder: Path
+    sent: list[SentFrame]
+    recoverable: set[int]
+
+
 @pytest.fixture(scope="module")
 def warm() -> Iterator[Warm]:
     with Warm() as process:
         yield process
 
 
-def test_a_killed_recorder_leaves_nothing_that_is_lost_but_what_was_on_its_way(
-    tmp_path: Path, warm: Warm
-) -> None:
-    folders = list[Path]()
-    for point in POINTS + WITHOUT_LINKS:
-        folders += killed_at_each(tmp_path, warm, point)
+@pytest.fixture(scope="module")
+def left(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Left:
+    return leave_behind(warm, tmp_path_factory.mktemp("left") / "data")
 
-    assert len(folders) > len(POINTS)
-    assert_spt3g_reads(folders)
+
+@pytest.mark.parametrize("point", POINTS + WITHOUT_LINKS, ids=str)
+def test_a_killed_recorder_leaves_nothing_that_is_lost_but_what_was_on_its_way(
+    tmp_path: Path, warm: Warm, point: Point
+) -> None:
+    assert_spt3g_reads(list(killed_at_each(tmp_path, warm, point)))
 
 
 def killed_at_each(tmp_path: Path, warm: Warm, point: Point) -> Iterator[Path]:
@@ -61,43 +72,45 @@ def killed_at_each(tmp_path: Path, warm: Warm, point: Point) -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.parametrize("point", POINTS, ids=str)
 def test_a_recorder_that_is_told_to_stop_at_any_call_publishes_all_it_received(
-    tmp_path: Path, warm: Warm
+    tmp_path: Path, warm: Warm, point: Point
 ) -> None:
     folders = list[Path]()
-    for point in POINTS:
-        for n in count(1):
-            folder = tmp_path / f"{point.name}-{n}"
-            outcome = rehearse(warm, folder, point, f"signal=TERM:when={n}")
-            assert outcome.code == 0 or (outcome.code == NOT_BEGUN and not outcome.log), (
-                f"{point} {n}\n{outcome.log}"
-            )
-            folders.append(folder)
-            account = settle(folder, SENT)
-            account.assert_honest(in_flight=SENT)
-            account.assert_lost_in_one_piece(SENT)
-            assert list_staged(folder) == []
-            if not outcome.early:
-                break
+    for n in count(1):
+        folder = tmp_path / f"{point.name}-{n}"
+        outcome = rehearse(warm, folder, point, f"signal=TERM:when={n}")
+        assert outcome.code == 0 or (outcome.code == NOT_BEGUN and not outcome.log), f"{n}\n{outcome.log}"
+        folders.append(folder)
+        account = settle(folder, SENT)
+        account.assert_honest(in_flight=SENT)
+        account.assert_lost_in_one_piece(SENT)
+        assert list_staged(folder) == []
+        if not outcome.early:
+            break
 
     assert_spt3g_reads(folders)
 
 
-def test_a_loss_is_in_the_ledger_before_the_frames_after_it_are_in_a_file(tmp_path: Path, warm: Warm) -> None:
+@pytest.mark.parametrize(
+    "point", [Point(Since.RUNNING, "pwritev2"), Point(Since.RUNNING, "write", LEDGER)], ids=str
+)
+def test_a_loss_is_in_the_ledger_before_the_frames_after_it_are_in_a_file(
+    tmp_path: Path, warm: Warm, point: Point
+) -> None:
     frames, gone = session(1_700_000_000, scans=8, payload=1_000), set(range(4, 7))
     sent = [frame for place, frame in enumerate(frames) if place not in gone]
-    for point in (Point(Since.RUNNING, "pwritev2"), Point(Since.RUNNING, "write", LEDGER)):
-        for n in count(1):
-            folder = tmp_path / f"{point.name}-{n}"
-            code = record_with_a_hole(warm, folder, sent, point, n)
-            assert warm.run(tmp_path / "recovered", "recover", folder) == 0
-            account = settle(folder, frames)
-            account.assert_honest(in_flight=frames)
-            if any(place > max(gone) for places in account.files.values() for place in places):
-                assert account.noted == gone, f"{point} {n}"
-            if code == 0:
-                assert n > 3
-                break
+    for n in count(1):
+        folder = tmp_path / f"{point.name}-{n}"
+        code = record_with_a_hole(warm, folder, sent, point, n)
+        assert warm.run(tmp_path / "recovered", "recover", folder) == 0
+        account = settle(folder, frames)
+        account.assert_honest(in_flight=frames)
+        if any(place > max(gone) for places in account.files.values() for place in places):
+            assert account.noted == gone, f"{n}"
+        if code == 0:
+            assert n > 3
+            break
 
 
 def record_with_a_hole(warm: Warm, folder: Path, frames: list[SentFrame], point: Point, n: int) -> int | None:
@@ -154,30 +167,30 @@ def on_disk(folder: Path) -> set[int]:
     return account.staged | {place for places in account.files.values() for place in places}
 
 
-def test_a_recovery_that_is_killed_at_any_call_is_taken_up_again(tmp_path: Path, warm: Warm) -> None:
-    left = tmp_path / "left"
-    sent, there = leave_behind(warm, left)
-    before, folders = contents(left), list[Path]()
-    for point in RECOVERY:
-        for n in count(1):
-            folder = tmp_path / f"{point.name}-{n}"
-            subprocess.run(["cp", "-a", str(left), str(folder)], check=True)  # with hard links as they are
-            code = recover_with(warm, folder, point, n)
-            if code == KILLED:
-                assert_untouched(folder, before)
-                assert warm.run(folder.with_name(f"{folder.name}.log"), "recover", folder) == 0
+@pytest.mark.parametrize("point", RECOVERY, ids=str)
+def test_a_recovery_that_is_killed_at_any_call_is_taken_up_again(
+    tmp_path: Path, warm: Warm, left: Left, point: Point
+) -> None:
+    before, folders = contents(left.folder), list[Path]()
+    for n in count(1):
+        folder = tmp_path / f"{point.name}-{n}"
+        subprocess.run(["cp", "-a", str(left.folder), str(folder)], check=True)  # with hard links as they are
+        code = recover_with(warm, folder, point, n)
+        if code == KILLED:
             assert_untouched(folder, before)
-            account = settle(folder, sent)
-            account.assert_honest(in_flight=sent)
-            assert list_staged(folder) == []
-            assert {place for places in account.files.values() for place in places} == there
-            assert account.kept == set(range(len(sent))) - there - account.missing
-            assert len(account.kept) == 2
-            folders.append(folder)
-            if code == 0:
-                assert n > 1, f"recovery makes no {point.call}"
-                break
-            assert code == KILLED
+            assert warm.run(folder.with_name(f"{folder.name}.log"), "recover", folder) == 0
+        assert_untouched(folder, before)
+        account = settle(folder, left.sent)
+        account.assert_honest(in_flight=left.sent)
+        assert list_staged(folder) == []
+        assert {place for places in account.files.values() for place in places} == left.recoverable
+        assert account.kept == set(range(len(left.sent))) - left.recoverable - account.missing
+        assert len(account.kept) == 2
+        folders.append(folder)
+        if code == 0:
+            assert n > 1, f"recovery makes no {point.call}"
+            break
+        assert code == KILLED
 
     assert_spt3g_reads(folders)
 
@@ -191,8 +204,8 @@ def recover_with(warm: Warm, folder: Path, point: Point, n: int) -> int | None:
         return command.wait(0)
 
 
-def leave_behind(warm: Warm, folder: Path) -> tuple[list[SentFrame], set[int]]:
-    """Leave files of all kinds. Return all frames, and the places of those that a recovery can bring into files."""
+def leave_behind(warm: Warm, folder: Path) -> Left:
+    """Leave files of all kinds."""
     rehearse(warm, folder, Point(Since.RUNNING, "linkat"), "signal=KILL:when=1")
     sent, there = list(SENT), on_disk(folder)
 
@@ -214,4 +227,4 @@ def leave_behind(warm: Warm, folder: Path) -> tuple[list[SentFrame], set[int]]:
     linked = leave(4, lambda data: data, 4)
     (folder / "17000").mkdir()
     os.link(linked, folder / "17000" / "left-4_000.g3")
-    return sent, there
+    return Left(folder, sent, there)

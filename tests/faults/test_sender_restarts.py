@@ -1,6 +1,5 @@
 """A sender that is restarted again and again: nothing is missing that it gave away, and nothing piles up."""
 
-import os
 import time
 from pathlib import Path
 
@@ -8,13 +7,14 @@ import pytest
 
 from tests.faults.account import assert_spt3g_reads, settle
 from tests.faults.network.process import Holdings
+from tests.tools.long import size
 from tests.tools.ports import reserve
 from tests.tools.recorder import Recorder
 from tests.tools.sender import Sender, SentFrame
 from timestream_api.ledger import Connected, Disconnected
 from timestream_api.report import ConnectionState
 
-RESTARTS = int(os.environ.get("TIMESTREAM_FAULT_RESTARTS", "30"))
+RESTARTS = size(12, 100)
 SETTLED = 5  # lives after which the recorder holds what it will always hold
 SESSION = 1_700_000_000
 

@@ -1,5 +1,6 @@
 """Disks that stall, write short, fail, forget what was written, and lose their power; frame by frame."""
 
+import math
 import os
 import random
 import time
@@ -10,9 +11,9 @@ import pytest
 
 from tests.faults.account import assert_spt3g_reads, assert_untouched, contents, settle
 from tests.faults.disk import StrangeDisk, needs_mounts, strange_disk
-from tests.faults.points import RUNS
 from tests.faults.rehearsal import SENT, await_last, is_staged, play, record, session, until
 from tests.faults.warm import Warm
+from tests.tools.long import size
 from tests.tools.raw_server import RawServer
 from tests.tools.recorder import Recorder, staged
 from tests.tools.sender import Sender, SentFrame
@@ -22,6 +23,9 @@ from timestream_api.ledger import Published, TroubleOver
 pytestmark = needs_mounts
 NOMINAL = 1_500_000  # bytes a second
 SYNC_INTERVAL = 0.2
+IN_PASSING = (
+    4 << 20
+)  # bytes that the writer may have in its hands, and not in the buffer, when the disk stalls
 
 
 @pytest.fixture
@@ -45,7 +49,6 @@ def folder_on(disk: StrangeDisk) -> Path:
     return folder
 
 
-@pytest.mark.timeout(120)
 def test_a_disk_that_stalls_ten_seconds_at_four_times_the_nominal_rate_loses_nothing(
     disk: StrangeDisk,
 ) -> None:
@@ -57,17 +60,18 @@ def test_a_disk_that_stalls_ten_seconds_at_four_times_the_nominal_rate_loses_not
     ):
         recorder.connected()
         sent = sender.start_session() + sender.send_scans(per_second, payload, 1 / per_second)
-        disk.be(stall=10)
-        sent += sender.send_scans(10 * per_second, payload, 1 / per_second)
-        started = time.monotonic()
-        seen = recorder.status()
-        assert time.monotonic() - started < 1, "a disk that stalls holds up the status"
-        sent += sender.send_scans(per_second, payload, 1 / per_second)
+        disk.be(stall=math.inf)
+        meanwhile = sender.send_scans(10 * per_second, payload, 1 / per_second)
+        arrived = sum(frame.size for frame in meanwhile) - IN_PASSING
+        seen = recorder.wait_for(
+            lambda report: report.buffer is not None and report.buffer.peak_bytes > arrived
+        )
+        disk.be()
+        sent += meanwhile + sender.send_scans(per_second, payload, 1 / per_second)
         sent += sender.end_session()
         recorder.recorded(sum(frame.recorded for frame in sent))
         assert seen.buffer is not None
         assert not seen.buffer.stalled, "the sender was held back"
-        assert seen.buffer.peak_bytes > 7 * NOMINAL * 4
         assert recorder.memory() < seen.buffer.peak_bytes + 80_000_000
         assert recorder.stop() == 0
 
@@ -217,8 +221,7 @@ def test_a_disk_that_fails_for_too_long_costs_exactly_the_frames_that_the_ledger
     assert_spt3g_reads([folder])
 
 
-@pytest.mark.timeout(3600 if RUNS else 120)
-@pytest.mark.parametrize("seed", range(RUNS or 2))
+@pytest.mark.parametrize("seed", range(size(2, 50)))
 def test_a_loss_of_power_costs_at_most_what_was_not_synced(
     tmp_path: Path, disk: StrangeDisk, warm: Warm, seed: int
 ) -> None:

@@ -1,4 +1,3 @@
-import os
 import random
 from pathlib import Path
 from typing import Any, Final
@@ -10,10 +9,12 @@ from spt3g import core as untyped_core
 
 from tests.fuzz.mutations import CORPUS, LARGEST, cuts, limits, streams
 from tests.fuzz.properties import Fed, check, memory, spt3g_loads
+from tests.tools.long import size
 
 core: Final[Any] = untyped_core
 FILES: Final = sorted(CORPUS.glob("*.bin"))
-EXAMPLES: Final = int(os.environ.get("TIMESTREAM_FUZZ_EXAMPLES", "700"))
+EXAMPLES: Final = size(210, 7000)
+pytestmark = pytest.mark.timeout(size(240, 3600))
 SMALL: Final = 700  # bytes; a limit that frames of the corpus exceed
 fuzzed = settings(
     max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.machine.simulated_disk import Fault, KilledError, SimulatedDisk
+from tests.tools.long import size
 from timestream_aggregator.disk.calls import Disk
 
 ROOT = Path("/data")
@@ -83,7 +84,7 @@ class Player:
                 continue
 
 
-@settings(max_examples=200)
+@settings(max_examples=size(100, 2000))
 @given(st.lists(WORK, max_size=30))
 def test_it_answers_every_call_as_the_real_disk_does(works: list[tuple[object, ...]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,10 @@
 """A sender's host that vanishes without a word, is cut off, or comes back elsewhere: real networks, real senders."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.faults.account import settle
 from tests.faults.network.lab import NEEDS_ROOT, Host, two_hosts
@@ -45,7 +48,18 @@ def assert_noted(folder: Path, sent: list[SentFrame], lost: list[SentFrame]) -> 
     ]
 
 
-def test_a_host_that_vanishes_is_noticed_in_time_and_what_was_sent_meanwhile_is_noted(tmp_path: Path) -> None:
+def vanish(_here: Host, there: Host, *, away: bool) -> None:
+    there.plug(plugged=not away)
+
+
+def part(here: Host, _there: Host, *, away: bool) -> None:
+    here.partition(parted=away)
+
+
+@pytest.mark.parametrize("cut_off", [vanish, part])
+def test_a_host_that_is_away_is_noticed_in_time_and_what_was_sent_meanwhile_is_noted(
+    tmp_path: Path, cut_off: Callable[..., None]
+) -> None:
     with (
         two_hosts(HERE, THERE) as (here, there),
         Sender(address=THERE, prefix=there.prefix) as sender,
@@ -54,30 +68,10 @@ def test_a_host_that_vanishes_is_noticed_in_time_and_what_was_sent_meanwhile_is_
         recorder.connected()
         sent = sender.start_session() + sender.send_scans(5)
         recorder.recorded(7)
-        there.plug(plugged=False)
+        cut_off(here, there, away=True)
         lost = lose(sender, recorder)
         assert recorder.probe("/healthz") == 200
-        there.plug(plugged=True)
-        recorder.connected()
-        later = sender.send_scans(5)
-        recorder.recorded(12)
-        assert recorder.stop() == 0
-
-    assert_noted(tmp_path, sent + lost + later, lost)
-
-
-def test_a_partition_is_noticed_in_time_and_what_was_sent_meanwhile_is_noted(tmp_path: Path) -> None:
-    with (
-        two_hosts(HERE, THERE) as (here, there),
-        Sender(address=THERE, prefix=there.prefix) as sender,
-        record_at(here, tmp_path, sender.port) as recorder,
-    ):
-        recorder.connected()
-        sent = sender.start_session() + sender.send_scans(5)
-        recorder.recorded(7)
-        here.partition(parted=True)
-        lost = lose(sender, recorder)
-        here.partition(parted=False)
+        cut_off(here, there, away=False)
         recorder.connected()
         later = sender.send_scans(5)
         recorder.recorded(12)

@@ -1,6 +1,8 @@
 """A sender's name that does not resolve, for any of the reasons that there are, and then does."""
 
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,17 +19,32 @@ HERE, THERE = "10.99.8.1", "10.99.8.2"
 LONGEST_WAIT = 5.5  # seconds between two attempts: 5, and what asking takes
 
 
+@contextmanager
+def nameless_sender(folder: Path, failure: int | None) -> Generator[tuple[NameService, Sender, Recorder]]:
+    """A recorder of a sender whose name does not resolve, until the name service gets its address."""
+    with (
+        two_hosts(HERE, THERE) as (here, there), NameService(here.socket_for_names(), failure=failure) as names,
+        Sender(address=THERE, prefix=there.prefix) as sender,
+        Recorder(
+            folder, sender.port, address="crate1.test", dial=here.dial,
+            prefix=[*here.prefix, *asking("127.0.0.1", folder.parent)],
+        ) as recorder,
+    ):  # fmt: skip
+        yield names, sender, recorder
+
+
+def record_a_session(sender: Sender, recorder: Recorder) -> None:
+    """Send a session; AssertionError unless all of it is in a file."""
+    sent = sender.start_session() + sender.send_scans(5) + sender.end_session()
+    recorder.wait_for(lambda report: report.totals.files == 1)
+    assert recorder.stop() == 0
+    settle(recorder.folder, sent).assert_complete()
+
+
 def test_a_name_that_does_not_resolve_is_asked_for_ever_slower_and_met_soon_when_it_does(
     tmp_path: Path,
 ) -> None:
-    with (
-        two_hosts(HERE, THERE) as (here, there), NameService(here.socket_for_names(), failure=NXDOMAIN) as names,
-        Sender(address=THERE, prefix=there.prefix) as sender,
-        Recorder(
-            tmp_path, sender.port, address="crate1.test", dial=here.dial,
-            prefix=[*here.prefix, *asking("127.0.0.1", tmp_path.parent)],
-        ) as recorder,
-    ):  # fmt: skip
+    with nameless_sender(tmp_path, NXDOMAIN) as (names, sender, recorder):
         report = recorder.wait_for(lambda report: report.connection.attempts >= 6, timeout=20)
         assert "the name crate1.test does not resolve" in str(report.connection.last_error)
         waits = [later - earlier for earlier, later in pairwise(names.asked)]
@@ -37,25 +54,14 @@ def test_a_name_that_does_not_resolve_is_asked_for_ever_slower_and_met_soon_when
         names.address, known = THERE, time.monotonic()
         recorder.connected()
         assert time.monotonic() - known < LONGEST_WAIT + 0.5
-        sent = sender.start_session() + sender.send_scans(5) + sender.end_session()
-        recorder.wait_for(lambda report: report.totals.files == 1)
-        assert recorder.stop() == 0
-
-    settle(tmp_path, sent).assert_complete()
+        record_a_session(sender, recorder)
 
 
 @pytest.mark.parametrize("failure", [SERVFAIL, REFUSED, None], ids=["SERVFAIL", "REFUSED", "no answer"])
 def test_a_name_service_that_fails_holds_up_nothing_but_the_connection(
     tmp_path: Path, failure: int | None
 ) -> None:
-    with (
-        two_hosts(HERE, THERE) as (here, there), NameService(here.socket_for_names(), failure=failure) as names,
-        Sender(address=THERE, prefix=there.prefix) as sender,
-        Recorder(
-            tmp_path, sender.port, address="crate1.test", dial=here.dial,
-            prefix=[*here.prefix, *asking("127.0.0.1", tmp_path.parent)],
-        ) as recorder,
-    ):  # fmt: skip
+    with nameless_sender(tmp_path, failure) as (names, sender, recorder):
         recorder.wait_for(lambda _: recorder.probe("/readyz") == 200)
         deadline = time.monotonic() + 2
         while time.monotonic() < deadline:
@@ -65,8 +71,4 @@ def test_a_name_service_that_fails_holds_up_nothing_but_the_connection(
             time.sleep(0.2)
         names.address = THERE
         recorder.connected()
-        sent = sender.start_session() + sender.send_scans(5) + sender.end_session()
-        recorder.wait_for(lambda report: report.totals.files == 1)
-        assert recorder.stop() == 0
-
-    settle(tmp_path, sent).assert_complete()
+        record_a_session(sender, recorder)

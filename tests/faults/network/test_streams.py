@@ -2,7 +2,8 @@
 
 import struct
 import time
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -173,27 +174,37 @@ def test_a_frame_torn_by_the_end_of_its_connection_is_kept_aside_and_noted_when_
     assert account.facts(Disconnected)
 
 
-def test_a_stream_on_a_bad_line_loses_only_the_frames_that_were_changed_and_they_are_noted(
-    tmp_path: Path,
-) -> None:
+@contextmanager
+def on_a_bad_line(folder: Path, seed: int) -> Generator[tuple[Sender, Relay, Recorder]]:
+    """A sender and a recorder that are connected through a relay."""
     with (
         Sender() as sender,
-        Relay(sender.port, seed=4) as relay,
-        Recorder(tmp_path, relay.port) as recorder,
+        Relay(sender.port, seed) as relay,
+        Recorder(folder, relay.port) as recorder,
     ):
         recorder.connected()
         sender.wait_for_clients(1)
+        yield sender, relay, recorder
+
+
+def finish(recorder: Recorder, last: SentFrame) -> None:
+    """Stop a recorder once it has recorded the frame `last`."""
+    number = last.frame_num
+    recorder.wait_for(lambda report: bool(report.acquisition and report.acquisition.last_frame_num == number))
+    recorder.stop()
+
+
+def test_a_stream_on_a_bad_line_loses_only_the_frames_that_were_changed_and_they_are_noted(
+    tmp_path: Path,
+) -> None:
+    with on_a_bad_line(tmp_path, seed=4) as (sender, relay, recorder):
         sent = sender.start_session()
         for _ in range(8):
             relay.change_a_byte()
             sent += sender.send_scans(6, payload=200_000, interval=0.02)
         recorder.wait_for(lambda report: report.totals.quarantined == 8)
         sent += sender.send_scans(1)
-        last = sent[-1].frame_num
-        recorder.wait_for(
-            lambda report: bool(report.acquisition and report.acquisition.last_frame_num == last)
-        )
-        recorder.stop()
+        finish(recorder, sent[-1])
 
     account = settle(tmp_path, sent)
     account.assert_honest()
@@ -204,27 +215,15 @@ def test_a_stream_on_a_bad_line_loses_only_the_frames_that_were_changed_and_they
 def test_garbage_in_the_middle_of_a_stream_loses_what_follows_until_the_next_connection_and_no_more(
     tmp_path: Path,
 ) -> None:
-    with (
-        Sender() as sender,
-        Relay(sender.port, seed=5) as relay,
-        Recorder(tmp_path, relay.port) as recorder,
-    ):
-        recorder.connected()
-        sender.wait_for_clients(1)
+    with on_a_bad_line(tmp_path, seed=5) as (sender, relay, recorder):
         sent = sender.start_session() + sender.send_scans(3, payload=100_000)
         recorder.recorded(5)
         relay.insert(b"\x16\x03\x01garbage" * 40)
         sent += sender.send_scans(4, payload=100_000)
         recorder.wait_for(lambda report: report.totals.quarantined >= 1)
         recorder.wait_for(lambda _: recorder.messages().count("connected") == 2)
-        later = sender.send_scans(5, payload=100_000)
-        sent += later
-        recorder.wait_for(
-            lambda report: bool(
-                report.acquisition and report.acquisition.last_frame_num == later[-1].frame_num
-            )
-        )
-        recorder.stop()
+        sent += sender.send_scans(5, payload=100_000)
+        finish(recorder, sent[-1])
 
     account = settle(tmp_path, sent)
     account.assert_honest()

@@ -8,11 +8,11 @@ while is another one made, up to the limit; after a burst the spare ones are giv
 
 import mmap
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from timestream_aggregator.clock import SYSTEM, Clock
 from timestream_aggregator.core.actions import Moment
 from timestream_api import report
 
@@ -117,8 +117,9 @@ class _Pool:
 class Buffer:
     """What has been received and not yet dealt with; at most `limit` bytes."""
 
-    def __init__(self, limit: int, spare_after: float = SPARE_AFTER) -> None:
+    def __init__(self, limit: int, clock: Clock = SYSTEM, spare_after: float = SPARE_AFTER) -> None:
         self.limit = limit
+        self._clock = clock
         self._changed = threading.Condition()
         self._pool = _Pool(spare_after)
         self._items: deque[Item] = deque()
@@ -165,7 +166,7 @@ class Buffer:
         with self._changed:
             if not self._items and timeout > 0:
                 self._changed.wait_for(lambda: self._items, timeout)
-            self._pool.trim(time.monotonic())
+            self._pool.trim(self._clock.monotonic())
             return self._items.popleft() if self._items else None
 
     def done(self, size: int) -> None:
@@ -206,9 +207,9 @@ class Buffer:
 
     def _wait_for_segment(self, timeout: float) -> bool:
         """Wait until a segment is free or another may be made; return whether that is so."""
-        start = time.monotonic()
-        while not self._may_take(time.monotonic() - start):
-            left = start + timeout - time.monotonic()
+        start = self._clock.monotonic()
+        while not self._may_take(self._clock.monotonic() - start):
+            left = start + timeout - self._clock.monotonic()
             if left <= 0:
                 return False
             self._changed.wait(min(left, PATIENCE))

@@ -1,5 +1,6 @@
-"""The clocks of the recorder's shell, and the pulse by which others see that a thread's loop goes round."""
+"""The clock of the recorder's shell, and the pulse by which others see that a thread's loop goes round."""
 
+import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,14 +12,40 @@ from timestream_aggregator.core.actions import Moment
 HEALTHY: Final = 30.0  # seconds within which a loop has to go round
 
 
-def moment() -> Moment:
-    """Return now, on the clock that nobody sets and on the one that people read."""
-    return Moment(monotonic=time.monotonic(), wall=time.time())
+def utc(wall: float) -> datetime:
+    """Return the Unix time `wall`, in UTC."""
+    return datetime.fromtimestamp(wall, UTC)
 
 
-def utc(wall: float | None = None) -> datetime:
-    """Return now, or the Unix time `wall`, in UTC."""
-    return datetime.now(UTC) if wall is None else datetime.fromtimestamp(wall, UTC)
+class Clock:
+    """What time it is, and how a thread lets time pass. A test gives a clock that it turns itself."""
+
+    def monotonic(self) -> float:
+        """Return seconds on the clock that nobody sets."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Return Unix seconds on the clock that people read."""
+        return time.time()
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait until `event` is set, for at most `seconds`; return whether it is."""
+        return event.wait(seconds)
+
+    def sleep(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        time.sleep(seconds)
+
+    def moment(self) -> Moment:
+        """Return now, on both clocks."""
+        return Moment(monotonic=self.monotonic(), wall=self.wall())
+
+    def utc(self) -> datetime:
+        """Return now, in UTC."""
+        return utc(self.wall())
+
+
+SYSTEM: Final = Clock()
 
 
 class Pulse:
@@ -28,14 +55,15 @@ class Pulse:
     it and would lose what is buffered. It says so before it waits.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, clock: Clock = SYSTEM) -> None:
         self.name = name
-        self._beat = time.monotonic()
+        self._clock = clock
+        self._beat = clock.monotonic()
         self._waits_for: str | None = None
 
     def beat(self) -> None:
         """Say that the loop has gone round."""
-        self._beat = time.monotonic()
+        self._beat = self._clock.monotonic()
 
     @contextmanager
     def waiting_for(self, what: str) -> Generator[None]:
@@ -49,7 +77,7 @@ class Pulse:
 
     def trouble(self) -> str | None:
         """Return what is wrong with the loop, or None."""
-        age = time.monotonic() - self._beat
+        age = self._clock.monotonic() - self._beat
         if self._waits_for or age < HEALTHY:
             return None
         return f"the loop of the {self.name} has not gone round for {age:.0f} s"

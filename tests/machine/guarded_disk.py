@@ -9,7 +9,7 @@ from typing import Any, Final
 from tests.fuzz.properties import spt3g_loads
 from tests.machine.disk_layers import File
 from tests.machine.simulated_disk import SimulatedDisk
-from tests.machine.world import ROOT, STAGING, Clock
+from tests.machine.world import ROOT, STAGING, TurnedClock
 from tests.tools.plain import parse
 from timestream_aggregator.disk.folder import OWN_FOLDER
 from timestream_aggregator.ledger.file import NAME
@@ -46,7 +46,7 @@ def is_observation(data: bytes) -> bool:
 class GuardedDisk(SimulatedDisk):
     """Sees to it that what is published is whole and durable, never changes, and has a name of its own."""
 
-    def __init__(self, chance: random.Random, clock: Clock) -> None:
+    def __init__(self, chance: random.Random, clock: TurnedClock) -> None:
         super().__init__(ROOT, chance)
         self.clock = clock
         self.dirty_since: dict[File, float] = {}

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from itertools import count
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -108,6 +109,10 @@ class SimulatedDisk(Layers, Disk):
         self.short = False
         self._open: dict[int, Descriptor] = {}
         self._next = 1000
+        self._tokens = count()
+
+    def token(self) -> str:
+        return f"{next(self._tokens):08x}"
 
     # --- what happens to it
 

@@ -3,7 +3,6 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 
 from crc32c import crc32c
 from hypothesis import strategies as st
@@ -13,7 +12,7 @@ from tests.machine.disk_layers import File
 from tests.machine.guarded_disk import LEDGER, GuardedDisk, frames_of, is_observation, is_published, loads
 from tests.machine.simulated_disk import KilledError
 from tests.machine.story import Sender, Wire
-from tests.machine.world import ROOT, STAGING, Clock, Run
+from tests.machine.world import ROOT, STAGING, Run, TurnedClock
 from timestream_aggregator.buffer import Connected, Disconnected, Silent
 from timestream_aggregator.disk.folder import UnusableFolderError
 from timestream_api.ledger import Line, Loss, Published, Recovered, decode
@@ -31,9 +30,7 @@ class Stage(RuleBasedStateMachine):
         most=st.sampled_from([None, 2000]),
     )
     def begin(self, *, chance: random.Random, smurf: bool, layout: Layout, most: int | None) -> None:
-        self.stack = ExitStack()
-        self.clock = Clock()
-        self.stack.enter_context(self.clock.everywhere())
+        self.clock = TurnedClock()
         self.clock.on_wait = self.waited
         self.disk = GuardedDisk(chance, self.clock)
         self.settings = RecorderSettings(
@@ -71,7 +68,9 @@ class Stage(RuleBasedStateMachine):
 
     def boot(self, *, recovers_first: bool) -> None:
         def make() -> None:
-            self.run = Run(self.disk, self.settings, lambda: self.pressed, recovers_first=recovers_first)
+            self.run = Run(
+                self.disk, self.settings, self.clock, lambda: self.pressed, recovers_first=recovers_first
+            )
 
         try:
             self.live(make)
@@ -162,13 +161,13 @@ class Stage(RuleBasedStateMachine):
 
     def account(self, run: Run) -> None:
         """Take note of what the recorder has now, and has to keep."""
-        self.must |= {data for data in run.seen.handed if data not in self.known}
-        self.known |= set(run.seen.handed)
+        self.must |= {data for data in run.handed if data not in self.known}
+        self.known |= set(run.handed)
         self.count_losses(run)
-        for owed in [owed for owed in self.owed if owed[2] in run.seen.handed]:
+        for owed in [owed for owed in self.owed if owed[2] in run.handed]:
             self.owed.remove(owed)
             session, number, _ = owed
-            notes = [fact for fact in run.seen.facts if isinstance(fact, Loss) and fact.session_id == session]
+            notes = [fact for fact in run.facts if isinstance(fact, Loss) and fact.session_id == session]
             assert any((note.first or 0) <= number <= (note.last or -1) for note in notes), (
                 f"{owed[:2]} unnoted"
             )
@@ -180,9 +179,10 @@ class Stage(RuleBasedStateMachine):
 
     def account_end(self, run: Run) -> None:
         """A run is over."""
-        self.ever.update(run.seen.handed)
-        self.known |= set(run.seen.handed)
+        self.ever.update(run.handed)
+        self.known |= set(run.handed)
         self.count_losses(run)
+        run.close()
         self.run, self.owed, self.wire, self.previous = None, [], None, None
         self.discarded = self.left = 0
         self.disk.restart(power_lost=False)
@@ -191,7 +191,7 @@ class Stage(RuleBasedStateMachine):
         """The process was killed: what the kernel had by then has to stay."""
         run = self.run
         if run is not None:
-            self.must |= (set(run.seen.handed) - self.known) & self.on_disk()
+            self.must |= (set(run.handed) - self.known) & self.on_disk()
             self.account_end(run)
         self.disk.restart(power_lost=False)
 
@@ -236,7 +236,7 @@ class Stage(RuleBasedStateMachine):
         copies = Counter(self.fetched)
         for held in self.contents():
             copies.update(held[1:] if held and is_observation(held[0]) else held)
-        handed = self.ever + (self.run.seen.handed if self.run else Counter[bytes]())
+        handed = self.ever + (self.run.handed if self.run else Counter[bytes]())
         more = [data for data, count in copies.items() if count > handed[data]]
         assert not more, f"{len(more)} frames stand on the disk more often than they were recorded"
 

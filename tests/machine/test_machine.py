@@ -183,7 +183,8 @@ class RecorderMachine(Stage):
         try:
             self.end_well()
         finally:
-            self.stack.close()
+            if self.run is not None:
+                self.run.close()
 
     def end_well(self) -> None:
         self.disk.faults.clear()

@@ -5,38 +5,21 @@ so that a test can say what has to be on the disk.
 """
 
 import logging
+import threading
 from collections import Counter, deque
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import datetime
-from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Final
-from unittest.mock import patch
 
 from tests.machine.simulated_disk import SimulatedDisk
-from timestream_aggregator import buffer as buffer_module
-from timestream_aggregator import clock as clock_module
 from timestream_aggregator.buffer import Buffer, Item, Received, Segment
-from timestream_aggregator.clock import Pulse
+from timestream_aggregator.clock import Clock
 from timestream_aggregator.core.actions import Moment
-from timestream_aggregator.disk import folder as files_module
-from timestream_aggregator.disk.folder import OWN_FOLDER, DataFolder
-from timestream_aggregator.disk.quarantine import Quarantine
-from timestream_aggregator.ledger import file as ledger_module
-from timestream_aggregator.ledger.file import Ledger
-from timestream_aggregator.ledger.losses import Losses
-from timestream_aggregator.ledger.recent import History, read
-from timestream_aggregator.recovery.recovery import Recovery
-from timestream_aggregator.writing import patience as stall_module
-from timestream_aggregator.writing import stream_files as output_module
-from timestream_aggregator.writing import writer as writer_module
-from timestream_aggregator.writing.patience import Stall
-from timestream_aggregator.writing.stream_files import Neighbours, Output
+from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_aggregator.parts import assemble
 from timestream_aggregator.writing.tally import Recordable
-from timestream_aggregator.writing.writer import Resumed, Writer
+from timestream_api import report
 from timestream_api.ledger import Fact, Left, Loss
 from timestream_api.report import LossCause
 from timestream_api.settings import RecorderSettings
@@ -49,8 +32,8 @@ LOG: Final = logging.getLogger("simulated")
 LOG.setLevel(logging.CRITICAL + 1)
 
 
-class Clock:
-    """The time, for all modules; it goes on when somebody waits. `on_wait` is called then."""
+class TurnedClock(Clock):
+    """A clock that goes on when the test turns it or somebody waits. `on_wait` is called then."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -59,52 +42,17 @@ class Clock:
     def monotonic(self) -> float:
         return self.now
 
-    def time(self) -> float:
+    def wall(self) -> float:
         return EPOCH + self.now - 1000
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        if not event.is_set():
+            self.sleep(seconds)
+        return event.is_set()
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
         self.on_wait()
-
-    def moment(self) -> Moment:
-        return Moment(self.monotonic(), self.time())
-
-    @contextmanager
-    def everywhere(self) -> Generator[None]:
-        """Let the recorder's modules have no other clock, and no other way to wait."""
-        modules = (buffer_module, clock_module, ledger_module, output_module, stall_module, writer_module)
-        with ExitStack() as stack:
-            for module in modules:
-                stack.enter_context(patch.object(module, "time", self))
-            threads = SimpleNamespace(Event=lambda: Event(self))
-            stack.enter_context(patch.object(stall_module, "threading", threads))
-            number = count()
-
-            def token_hex(size: int) -> str:
-                return f"{next(number):0{2 * size}x}"
-
-            tokens = SimpleNamespace(token_hex=token_hex)
-            for module in (files_module, ledger_module):
-                stack.enter_context(patch.object(module, "secrets", tokens))
-            yield
-
-
-class Event:
-    """An event that nobody but this thread sets."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock, self._set = clock, False
-
-    def set(self) -> None:
-        self._set = True
-
-    def is_set(self) -> bool:
-        return self._set
-
-    def wait(self, seconds: float) -> bool:
-        if not self._set:
-            self._clock.sleep(seconds)
-        return self._set
 
 
 class NothingMoreError(Exception):
@@ -117,8 +65,10 @@ class Supply(Buffer):
     A segment that was given back is overwritten: nobody may look at it any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pressed: Callable[[], bool]) -> None:
+        """Make one; `pressed` tells whether it is full."""
         super().__init__(1 << 30)
+        self._pressed = pressed
         self.items: deque[Item | None] = deque()
         self._filling: Segment | None = None
 
@@ -142,6 +92,9 @@ class Supply(Buffer):
             raise NothingMoreError
         return self.items.popleft()
 
+    def state(self) -> report.Buffer:
+        return report.Buffer(stalled=self._pressed())
+
     def done(self, size: int) -> None:  # noqa: ARG002
         return
 
@@ -164,134 +117,69 @@ class Supply(Buffer):
             segment.view[:] = b"\xaa" * SEGMENT
 
 
-@dataclass
-class Seen:
-    """What one run of the recorder gave to its files and told its ledger."""
-
-    handed: Counter[bytes] = field(default_factory=Counter[bytes])
-    facts: list[Fact] = field(default_factory=list[Fact])
-    dropped: set[int] = field(default_factory=set[int])  # connections
-
-    def drop(self, number: int) -> None:
-        """Take note that connection `number` delivers no frames; the writer's upstream."""
-        self.dropped.add(number)
-
-    def note_new_frame(self) -> None:
-        return
-
-
-class WatchedOutput(Output):
-    """Tells what it was given."""
-
-    seen: Seen
-
-    @property
-    def untold(self) -> int:
-        """How many frames were discarded and not yet noted."""
-        return self._discards.count
-
-    def write(self, frame: Recordable, *, observation: bool = False) -> None:
-        self.seen.handed[b"".join(frame.parts)] += 1
-        super().write(frame, observation=observation)
-
-
-class WatchedLedger(Ledger):
-    """Tells what it was told."""
-
-    seen: Seen
-
-    def note(self, fact: Fact, at: datetime | None = None) -> None:
-        self.seen.facts.append(fact)
-        super().note(fact, at)
-
-
 class Run:
-    """One process of the recorder, put together as `Recorder` does it, without its threads."""
+    """One process of the recorder, without its threads: what it does is done when the test says so."""
 
     def __init__(
         self,
         disk: SimulatedDisk,
         settings: RecorderSettings,
+        clock: Clock,
         pressed: Callable[[], bool],
         *,
         recovers_first: bool,
     ) -> None:
         """Start. UnusableFolderError: the disk does not take the first files."""
-        self.seen = Seen()
-        self._disk, self._settings, self._recovers_first, self._resumed = (
-            disk,
-            settings,
-            recovers_first,
-            False,
-        )
-        folder = DataFolder(ROOT, disk)
-        folder.prepare()
-        pulse = Pulse("writer")
-        self.ledger = WatchedLedger(ROOT, settings.stream_id, LOG, disk)
-        self.ledger.seen = self.seen
-        losses = Losses(self.ledger, LOG)
-        self.recovery = Recovery(
-            folder, self._tell, LOG, losses=losses, max_frame_bytes=settings.max_frame_bytes
-        )
-        for path in self._history().paths:
-            folder.reserve(path)
-        neighbours = Neighbours(ledger=self.ledger, losses=losses, left=self.recovery.take)
-        stall = Stall(settings.max_stall, pressed)
-        self.output = WatchedOutput(
-            folder, settings.sync_interval, LOG, pulse, neighbours=neighbours, stall=stall
-        )
-        self.output.seen = self.seen
-        self.supply = Supply()
-        self.writer = Writer(
-            settings,
-            buffer=self.supply,
-            output=self.output,
-            quarantine=Quarantine(ROOT, disk),
-            ledger=self.ledger,
-            losses=losses,
-            upstream=self.seen,
-            log=LOG,
-            pulse=pulse,
-            before=self._resume,
-        )
+        self.handed: Counter[bytes] = Counter()  # frames, as they were given to files
+        self.facts: list[Fact] = []  # as the ledger was told
+        self._recovers_first, self._begun = recovers_first, False
+        self.supply = Supply(pressed)
+        parts = assemble(settings, LOG, disk, clock, buffer=self.supply)
+        self.output, self.recovery, self.writer = parts.output, parts.recovery, parts.writer
+        self._close = parts.source.close
+        write, note = parts.output.write, parts.ledger.note
+
+        def watched_write(frame: Recordable, *, observation: bool = False) -> None:
+            self.handed[b"".join(frame.parts)] += 1
+            write(frame, observation=observation)
+
+        def watched_note(fact: Fact, at: datetime | None = None) -> None:
+            self.facts.append(fact)
+            note(fact, at)
+
+        parts.output.write, parts.ledger.note = watched_write, watched_note
 
     @property
     def discarded(self) -> int:
         """How many frames were discarded because the disk took nothing, noted or about to be."""
-        noted = [fact for fact in self.seen.facts if isinstance(fact, Loss) and fact.cause == LossCause.DISK]
-        return sum(fact.count for fact in noted if not fact.path) + self.output.untold
+        noted = [fact for fact in self.facts if isinstance(fact, Loss) and fact.cause == LossCause.DISK]
+        return sum(fact.count for fact in noted if not fact.path) + self.output._discards.count  # pyright: ignore[reportPrivateUsage]
 
     @property
     def left(self) -> int:
         """How many frames are in files that could not be published, as the ledger was told."""
-        return sum(fact.frames for fact in self.seen.facts if isinstance(fact, Left))
+        return sum(fact.frames for fact in self.facts if isinstance(fact, Left))
 
     def work(self) -> bool:
         """Let the writer deal with all that was put; return whether it goes on."""
+        if not self._begun:
+            self._begin()
         try:
-            self.writer.run()
+            while self.writer.step():
+                pass
         except NothingMoreError:
             return True
+        self.writer.end()
         return False
 
-    def _tell(self, fact: Fact) -> None:
-        self.ledger.note(fact)
-        self.ledger.write(sync=True)
+    def close(self) -> None:
+        """Give back what the process would have given back by ending."""
+        self._close()
 
-    def _resume(self) -> Resumed | None:
-        """Do once what the writer's thread does first; recovery may not be done by then."""
-        if self._resumed:
-            return None
+    def _begin(self) -> None:
+        """Do once what the threads do first; recovery may not be done by the time the writer begins."""
+        self._begun = True
         if self._recovers_first:
             self.recovery.run()
-        self._resumed = True
-        history = self._history()
-        if history.session_id is None or history.highest is None:
-            return None
-        return Resumed(history.session_id, history.highest)
-
-    def _history(self) -> History:
-        try:
-            return read(ROOT, self._settings.stream_id, self._disk)
-        except OSError:
-            return History()
+            self.recovery.caught_up.set()
+        self.writer.begin()

@@ -21,10 +21,10 @@ def test_all_who_tell_the_ledger_something_have_ended_before_it_says_that_the_re
     recorder = Recorder(RecorderSettings(data_dir=tmp_path, address="127.0.0.1", port=1), LOG)
 
     def verify() -> None:
-        while not recorder._readback._stopping:
+        while not recorder._parts.readback._stopping:
             time.sleep(0.01)
         time.sleep(0.3)  # the disk is slow
-        recorder._tell(facts.Verified(path="a.g3", good=True))
+        recorder._parts.ledger.note(facts.Verified(path="a.g3", good=True))
 
     recorder._others.append(recorder._thread("slow", verify))
     recorder.start()

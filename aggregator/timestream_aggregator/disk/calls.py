@@ -8,6 +8,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,10 @@ class Disk:
     def create(self, path: Path) -> int:
         """Return a descriptor of the new file `path`; FileExistsError if there is one."""
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+
+    def token(self) -> str:
+        """Return eight random hexadecimal digits, for a name that nobody has used."""
+        return secrets.token_hex(4)
 
     def open(self, path: Path) -> int:
         """Return a descriptor of the file `path`, to read and to cut it."""

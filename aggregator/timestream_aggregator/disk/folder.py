@@ -7,7 +7,6 @@ the bytes stay where they are and the failure is raised: nothing here deletes re
 
 import errno
 import os
-import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -177,7 +176,7 @@ class DataFolder:
 
     def _try_publishing(self) -> None:
         """Find out, with a file of no name in the data folders, which call can publish without replacing."""
-        probe, fd = self.create(lambda: f"{PROBE}{os.getpid()}.{secrets.token_hex(4)}")
+        probe, fd = self.create(lambda: f"{PROBE}{os.getpid()}.{self.disk.token()}")
         other = probe.with_name(probe.name + ".other")
         try:
             self._move(probe, other)
@@ -215,7 +214,7 @@ class StagedFile:
         self._settled = False
         self._doubtful = False
         self._named = False  # the staged name is on the disk: without it a loss of power takes the bytes too
-        self.path, self._fd = folder.create(lambda: staged_name(wanted))
+        self.path, self._fd = folder.create(lambda: staged_name(wanted, self._disk.token()))
 
     def append(self, frames: Sequence[Bytes]) -> None:
         """Write `frames` after the last whole one; on OSError those of them that are whole count."""
@@ -316,9 +315,9 @@ class StagedFile:
             raise ChangedOnDiskError(errno.EIO, "the disk lost what was written", str(self.path))
 
 
-def staged_name(wanted: FileId) -> str:
-    """Return a name, never used before, of a file that is to become `wanted`."""
-    return f"{quote(wanted.path, safe='')}.{os.getpid()}-{secrets.token_hex(4)}"
+def staged_name(wanted: FileId, token: str) -> str:
+    """Return the name of a file that is to become `wanted`; a new `token` makes it one that was never used."""
+    return f"{quote(wanted.path, safe='')}.{os.getpid()}-{token}"
 
 
 def wanted_path(staged: str) -> str:

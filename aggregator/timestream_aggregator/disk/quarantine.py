@@ -39,13 +39,21 @@ class Quarantine:
         room = self._room(names)
         if room <= 0:
             return None
-        path = self.folder / f"{self._next_number(names):06}_{now:%Y-%m-%d-%H-%M-%S}.g3part"
-        fd = self._disk.create(path)
+        path, fd = self._create(names, now)
         try:
             self._write(fd, parts, room)
         finally:
             self._disk.close(fd)
         return path
+
+    def _create(self, names: Sequence[str], now: datetime) -> tuple[Path, int]:
+        """Return a new piece and its descriptor; another recorder in this folder may have taken a number first."""
+        while True:
+            path = self.folder / f"{self._next_number(names):06}_{now:%Y-%m-%d-%H-%M-%S}.g3part"
+            try:
+                return path, self._disk.create(path)
+            except FileExistsError:
+                continue
 
     def _next_number(self, names: Sequence[str]) -> int:
         """Return the number of the next piece: after all pieces that are there, and all that were."""

@@ -7,16 +7,14 @@ next line. Each line is one write at the end of the file, which the kernel never
 
 import errno
 import logging
-import secrets
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from timestream_aggregator.clock import utc
+from timestream_aggregator.clock import SYSTEM, Clock
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import OWN_FOLDER
 from timestream_api.ledger import Fact, Line, Torn, decode
@@ -34,12 +32,20 @@ class ClosedLedgerError(OSError):
 class Ledger:
     """The lines of one run of a recorder."""
 
-    def __init__(self, root: Path, stream_id: str, log: logging.Logger, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        stream_id: str,
+        log: logging.Logger,
+        disk: Disk | None = None,
+        clock: Clock = SYSTEM,
+    ) -> None:
         self.path = root / OWN_FOLDER / NAME
-        self.run = secrets.token_hex(4)
         self._stream_id = stream_id
         self._log = log
         self._disk = disk or Disk()
+        self._clock = clock
+        self.run = self._disk.token()
         self._queue: deque[Line] = deque()
         self._queueing = threading.Lock()
         self._writing = threading.Lock()
@@ -64,7 +70,11 @@ class Ledger:
                 self._dropped += 1
                 return
             line = Line(
-                time=at or utc(), stream=self._stream_id, run=self.run, dropped=self._dropped, fact=fact
+                time=at or self._clock.utc(),
+                stream=self._stream_id,
+                run=self.run,
+                dropped=self._dropped,
+                fact=fact,
             )
             self._queue.append(line)
             self._dropped = 0
@@ -72,7 +82,7 @@ class Ledger:
     @property
     def pending(self) -> bool:
         """Whether there is something to write, and a reason to think that the disk takes it."""
-        return bool(self._queue) and time.monotonic() >= self._not_before
+        return bool(self._queue) and self._clock.monotonic() >= self._not_before
 
     def write(self, *, sync: bool = False) -> None:
         """Write what waits, as far as the disk takes it; with `sync`, bring it there. Never raises OSError."""
@@ -149,7 +159,9 @@ class Ledger:
             self._log.warning("cut a torn line off the ledger", extra={"bytes": size - end})
             torn = Torn(bytes=size - end, text=text)
             with self._queueing:
-                self._queue.appendleft(Line(time=utc(), stream=self._stream_id, run=self.run, fact=torn))
+                self._queue.appendleft(
+                    Line(time=self._clock.utc(), stream=self._stream_id, run=self.run, fact=torn)
+                )
 
     def _is_alone(self, fd: int) -> bool:
         """Return whether no other recorder has the ledger open, and keep others from opening it if so."""
@@ -171,7 +183,7 @@ class Ledger:
         return 0
 
     def _note_failure(self, error: OSError) -> None:
-        self._not_before = time.monotonic() + RETRY_AFTER
+        self._not_before = self._clock.monotonic() + RETRY_AFTER
         if str(error) != self._told:
             self._told = str(error)
             self._log.error("the ledger cannot be written, its lines wait", extra={"why": str(error)})

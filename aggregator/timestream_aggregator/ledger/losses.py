@@ -5,7 +5,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from timestream_aggregator.clock import utc
+from timestream_aggregator.clock import SYSTEM, Clock
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.logs import Seldom
 from timestream_api import report
@@ -40,6 +40,7 @@ class Losses:
 
     ledger: Ledger
     log: logging.Logger
+    clock: Clock = SYSTEM
     state: LossesState = LossesState()
     _adding: threading.Lock = field(default_factory=threading.Lock)
     _seldom: Seldom = field(init=False)
@@ -50,7 +51,7 @@ class Losses:
 
     def note(self, lost: Lost, at: datetime | None = None) -> None:
         """Count `lost` and tell of it."""
-        when = at or utc()
+        when = at or self.clock.utc()
         fact = Loss(
             count=lost.count,
             cause=lost.cause,

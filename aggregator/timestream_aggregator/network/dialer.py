@@ -2,12 +2,12 @@
 
 import random
 import socket
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-from timestream_aggregator.clock import Pulse
+from timestream_aggregator.clock import SYSTEM, Clock, Pulse
 from timestream_aggregator.network import sockets
+from timestream_api.settings import RecorderSettings
 
 RETRY: Final = 1.0  # seconds between attempts: a refused one costs nothing, and each second more is data lost
 RETRY_NAME: Final = 5.0  # at most, while the name does not resolve
@@ -21,7 +21,7 @@ class Link:
     number: int
     sock: socket.socket
     target: sockets.Target
-    heard: float = field(default_factory=time.monotonic)  # when a byte came last, or the connection began
+    heard: float  # when a byte came last, or the connection began
     silent: bool = False  # and the writer has been told so
     replace_at: float = 0.0  # not before
 
@@ -34,11 +34,14 @@ class Link:
 class Dialer:
     """Connects to one host name and port. `not_before` is when the next attempt may be made."""
 
-    def __init__(self, host: str, port: int, read_timeout: float, pulse: Pulse, waker: sockets.Waker) -> None:
-        self._host, self._port = host, port
-        self._read_timeout = read_timeout
+    def __init__(
+        self, settings: RecorderSettings, pulse: Pulse, waker: sockets.Waker, clock: Clock = SYSTEM
+    ) -> None:
+        self._host, self._port = settings.address, settings.port
+        self._read_timeout = settings.read_timeout
         self._pulse = pulse
         self._waker = waker
+        self._clock = clock
         self._pause = RETRY
         self._not_frames = 0.0  # pause after the last connection, if that delivered no frames
         self._made = 0
@@ -54,7 +57,7 @@ class Dialer:
             OSError: none accepts; the failure of the last address.
         """
         self.attempts += 1
-        self.not_before = _soon(self._pause)
+        self.not_before = self._soon(self._pause)
         try:
             link = self._first_of(self._resolve(), [watched.fd] if watched else [])
         except sockets.UnresolvedError:
@@ -74,7 +77,7 @@ class Dialer:
     def after_no_frames(self) -> None:
         """Let the next attempt wait: the last connection delivered no frames. Longer each time."""
         self._not_frames = min(max(RETRY, self._not_frames * 2), RETRY_NOT_FRAMES)
-        self.not_before = _soon(self._not_frames)
+        self.not_before = self._soon(self._not_frames)
 
     def note_frames(self) -> None:
         """Take note that frames come."""
@@ -98,7 +101,7 @@ class Dialer:
                 if sock.fileno() in events:
                     sockets.finish(sock)
                     self._made += 1
-                    return Link(self._made, sock, target)
+                    return Link(self._made, sock, target, self._clock.monotonic())
                 sock.close()
                 if events:
                     return None
@@ -107,7 +110,6 @@ class Dialer:
                 failure = error
         raise failure
 
-
-def _soon(pause: float) -> float:
-    """Return the monotonic second `pause` seconds from now, not quite the same for all recorders."""
-    return time.monotonic() + pause * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
+    def _soon(self, pause: float) -> float:
+        """Return the monotonic second `pause` seconds from now, not quite the same for all recorders."""
+        return self._clock.monotonic() + pause * random.uniform(0.8, 1.0)  # noqa: S311 - jitter

@@ -6,7 +6,6 @@ with the beginnings and ends of connections.
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -20,7 +19,7 @@ from timestream_aggregator.buffer import (
     Stopped,
     Succeeding,
 )
-from timestream_aggregator.clock import Pulse, moment, utc
+from timestream_aggregator.clock import SYSTEM, Clock, Pulse
 from timestream_aggregator.network import sockets
 from timestream_aggregator.network.dialer import Dialer, Link
 from timestream_api.report import Connection, ConnectionState
@@ -42,12 +41,14 @@ class Source:
         buffer: Buffer,
         log: logging.Logger,
         changed: Callable[[], None] = lambda: None,
+        clock: Clock = SYSTEM,
     ) -> None:
         """Make one; `changed` is called when `connection` has changed, and has to return at once."""
         self._settings = settings
         self._buffer = buffer
         self._log = log
         self._changed = changed
+        self._clock = clock
         self._waker = sockets.Waker()
         self._stopping = False
         self._dropped = 0  # number of the connection that the writer has no use for
@@ -55,10 +56,10 @@ class Source:
         self._interval = settings.read_timeout  # silence after which a connection is replaced
         self._held_back = False
         self._told: str | None = None  # the failure that the log has heard of
-        self.pulse = Pulse("source")
-        self._dialer = Dialer(settings.address, settings.port, settings.read_timeout, self.pulse, self._waker)
+        self.pulse = Pulse("source", clock)
+        self._dialer = Dialer(settings, self.pulse, self._waker, clock)
         self.connection = Connection(
-            state=ConnectionState.CONNECTING, endpoint=self._dialer.endpoint(), since=utc()
+            state=ConnectionState.CONNECTING, endpoint=self._dialer.endpoint(), since=clock.utc()
         )
 
     def stop(self) -> None:
@@ -97,8 +98,8 @@ class Source:
         self._say(ConnectionState.CONNECTING, self.connection.last_error)
         while not self._stopping:
             self.pulse.beat()
-            self._waker.wait([], min(1.0, self._dialer.not_before - time.monotonic()))
-            if time.monotonic() < self._dialer.not_before:
+            self._waker.wait([], min(1.0, self._dialer.not_before - self._clock.monotonic()))
+            if self._clock.monotonic() < self._dialer.not_before:
                 continue
             try:
                 link = self._dialer.attempt()
@@ -112,7 +113,7 @@ class Source:
     def _begin(self, link: Link) -> Link:
         """Make `link` the connection that frames come from."""
         self._told = None
-        self._buffer.put(Connected(link.number, moment(), str(link.target)))
+        self._buffer.put(Connected(link.number, self._clock.moment(), str(link.target)))
         self._say(ConnectionState.CONNECTED, target=link.target)
         self._log.info("connected", extra={"endpoint": str(link.target), "connection": link.number})
         return link
@@ -156,7 +157,7 @@ class Source:
     def _patience(self, link: Link) -> float:
         """Return for how many seconds there is nothing to do unless a byte comes."""
         due = self._replace_at(link) if link.silent else link.heard + self._settings.read_timeout
-        return min(1.0, due - time.monotonic())
+        return min(1.0, due - self._clock.monotonic())
 
     def _receive(self, link: Link) -> str | None:
         """Hand over what `link` holds, up to a segment; return why the connection is at its end, if it is."""
@@ -168,7 +169,7 @@ class Source:
     def _fill(self, link: Link) -> tuple[Received | None, str | None]:
         """Return what `link` holds, up to a segment, and why the connection is at its end, if it is."""
         segment = self._buffer.segment(timeout=1.0)
-        link.heard, link.silent = time.monotonic(), False
+        link.heard, link.silent = self._clock.monotonic(), False
         self._note_held_back(held_back=segment is None)
         if segment is None:
             return None, None
@@ -186,14 +187,14 @@ class Source:
             why = _reason(error)
         if segment.filled == start:
             return None, why
-        return Received(link.number, segment, start, segment.filled, moment()), why
+        return Received(link.number, segment, start, segment.filled, self._clock.moment()), why
 
     def _mind_silence(self, link: Link) -> Link | None:
         """Tell the writer of a silence; return the connection to go on with: `link`, or one in its place."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if not link.silent and now - link.heard >= self._settings.read_timeout:
             link.silent = True
-            self._buffer.put(Silent(moment()))
+            self._buffer.put(Silent(self._clock.moment()))
         if link.silent and now >= self._replace_at(link):
             return self._replace(link)
         return link
@@ -225,7 +226,7 @@ class Source:
         if new is None:
             return old
         self._interval = min(self._interval * 2, REPLACE_AT_MOST)
-        why = f"no byte for {time.monotonic() - old.heard:.0f} s"
+        why = f"no byte for {self._clock.monotonic() - old.heard:.0f} s"
         if old.fd in self._waker.wait([old.fd], HAND_OVER):
             item, ended = self._fill(old)
             if ended is not None:
@@ -254,7 +255,7 @@ class Source:
 
     def _hang_up(self, link: Link, why: str) -> None:
         link.sock.close()
-        self._buffer.put(Disconnected(link.number, moment(), why))
+        self._buffer.put(Disconnected(link.number, self._clock.moment(), why))
         self._log.info("disconnected", extra={"why": why, "connection": link.number})
 
     # --- telling
@@ -272,7 +273,7 @@ class Source:
         self.connection = Connection(
             state=state,
             endpoint=self._dialer.endpoint(target),
-            since=before.since if before.state is state else utc(),
+            since=before.since if before.state is state else self._clock.utc(),
             attempts=self._dialer.attempts,
             last_error=error[:1024] if error else None,
         )

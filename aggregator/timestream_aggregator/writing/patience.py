@@ -2,9 +2,10 @@
 
 import random
 import threading
-import time
 from collections.abc import Callable
 from typing import Final
+
+from timestream_aggregator.clock import SYSTEM, Clock
 
 RETRY_FIRST: Final = 0.25  # seconds
 RETRY_AT_MOST: Final = 15.0
@@ -14,10 +15,11 @@ RETRY_DISCARDING: Final = 1.0  # each second more is data lost
 class Stall:
     """The trouble with the disk, as far as time is concerned. For the writer's thread, but for `stop()`."""
 
-    def __init__(self, max_stall: float, pressed: Callable[[], bool]) -> None:
+    def __init__(self, max_stall: float, pressed: Callable[[], bool], clock: Clock = SYSTEM) -> None:
         """Make one; `pressed` tells whether more frames wait to come than there is room for."""
         self._max_stall = max_stall
         self._pressed = pressed
+        self._clock = clock
         self._stop = threading.Event()
         self._give_up_at = float("inf")
         self._since: float | None = None  # monotonic seconds, of the first failure
@@ -32,12 +34,12 @@ class Stall:
 
     def stop(self, patience: float) -> None:
         """Give way `patience` seconds from now if the disk still fails then. Any thread may call this."""
-        self._give_up_at = time.monotonic() + patience
+        self._give_up_at = self._clock.monotonic() + patience
         self._stop.set()
 
     def failed(self, error: OSError) -> None:
         """Take note of a failure."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self.why = str(error)
         self._since = now if self._since is None else self._since
         at_most = RETRY_FIRST if self.stopping else RETRY_DISCARDING if self._is_long(now) else RETRY_AT_MOST
@@ -51,11 +53,11 @@ class Stall:
 
     def may_try(self) -> bool:
         """Return whether it is time for an attempt."""
-        return time.monotonic() >= self._try_at
+        return self._clock.monotonic() >= self._try_at
 
     def gives_way(self) -> bool:
         """Return whether what cannot be written now has to be given up."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if now >= self._give_up_at:
             return self._since is not None
         return self._is_long(now) and self._pressed()
@@ -66,6 +68,6 @@ class Stall:
 
     def wait(self) -> None:
         """Wait a little before the next look."""
-        pause = max(0.0, min(self._try_at - time.monotonic(), RETRY_FIRST))
-        if self._stop.wait(pause):
-            time.sleep(min(pause, 0.05))
+        pause = max(0.0, min(self._try_at - self._clock.monotonic(), RETRY_FIRST))
+        if self._clock.wait(self._stop, pause):
+            self._clock.sleep(min(pause, 0.05))

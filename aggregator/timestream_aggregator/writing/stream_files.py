@@ -7,13 +7,12 @@ that, the oldest frames are discarded as room is needed for new ones, and each i
 """
 
 import logging
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from timestream_aggregator.clock import Pulse, utc
+from timestream_aggregator.clock import SYSTEM, Clock, Pulse
 from timestream_aggregator.core.naming import FileId
 from timestream_aggregator.disk.folder import ChangedOnDiskError, DataFolder, StagedFile
 from timestream_aggregator.ledger.file import Ledger
@@ -61,12 +60,14 @@ class Output:
         *,
         neighbours: Neighbours,
         stall: Stall,
+        clock: Clock = SYSTEM,
     ) -> None:
         """Make one; all that `neighbours` are told has to return at once."""
         self._folder = folder
         self._sync_interval = sync_interval
         self._log = log
         self._pulse = pulse
+        self._clock = clock
         self._ledger = neighbours.ledger
         self._tell = neighbours
         self._stall = stall
@@ -76,7 +77,7 @@ class Output:
         self.left = 0  # files that could not be published since then
         self._wanted: FileId | None = None
         self._last: FileId | None = None  # the file published last
-        self._acquired = Acquired(utc())
+        self._acquired = Acquired(self._clock.utc())
         self._file: StagedFile | None = None
         self._failed = False  # the file must be published and followed by another
         self._tally = Tally()
@@ -115,7 +116,7 @@ class Output:
 
     def sync_if_due(self) -> None:
         """Bring the file to the disk if it has not been for the sync interval."""
-        if time.monotonic() >= (self.sync_due() or float("inf")) and not self._insist(self._sync):
+        if self._clock.monotonic() >= (self.sync_due() or float("inf")) and not self._insist(self._sync):
             self._give_way()
 
     def sync_due(self) -> float | None:
@@ -151,8 +152,8 @@ class Output:
         self._discards.add([frame.frame_num for frame in frames], self._acquired.session_id)
         if self._stall.stopping:
             self.unwritten += len(frames)
-        if time.monotonic() >= self._told_discards + TELL_EVERY:
-            self._told_discards = time.monotonic()
+        if self._clock.monotonic() >= self._told_discards + TELL_EVERY:
+            self._told_discards = self._clock.monotonic()
             self._discards.tell(self._stall.why)
             self._tell.changed()
 
@@ -201,7 +202,7 @@ class Output:
         if self._wanted is None:
             raise RuntimeError("a frame to write and no file that it belongs to")
         file = self._file = self._folder.open(self._unused(self._wanted))
-        self._tally, self._synced = Tally(), time.monotonic()
+        self._tally, self._synced = Tally(), self._clock.monotonic()
         if self._failed and self._head is not None and not isinstance(self._gathered[0], Copy | Kept):
             self._gathered.insert(0, self._head)
         self._failed = False
@@ -223,7 +224,7 @@ class Output:
             except OSError:
                 self._failed = True
                 raise
-            self._synced, self._unsynced = time.monotonic(), False
+            self._synced, self._unsynced = self._clock.monotonic(), False
 
     def _publish(self, reason: CloseReason) -> None:
         """Publish the file, or remove it if no frame was recorded in it."""
@@ -248,7 +249,7 @@ class Output:
 
     def _tell_published(self, file: StagedFile, published: FileId, reason: CloseReason) -> None:
         """Tell of a file that has its final name on the disk."""
-        last = Last(published.path, file.frames, file.size, file.crc, utc(), reason)
+        last = Last(published.path, file.frames, file.size, file.crc, self._clock.utc(), reason)
         self.state = replace(self.state, last=last, files=self.state.files + 1)
         self._ledger.note(self._tally.published(last, self._acquired))
         self._ledger.write(sync=True)

@@ -5,7 +5,6 @@ replaced as a whole.
 """
 
 import logging
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from timestream_aggregator.buffer import (
     Stopped,
     Succeeding,
 )
-from timestream_aggregator.clock import Pulse, moment, utc
+from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
 from timestream_aggregator.core.acquisition import OBSERVATION, Recording, Rules
 from timestream_aggregator.core.actions import Action, Close, Note, NoteKind, Open, Write, WriteHead
 from timestream_aggregator.core.progress import Snapshot
@@ -117,6 +116,7 @@ class Writer:
         log: logging.Logger,
         pulse: Pulse,
         before: Callable[[], "Resumed | None"] = lambda: None,
+        clock: Clock = SYSTEM,
     ) -> None:
         """Make one; `before` is called in the thread before anything is written, and may take a while."""
         self._max_frame_bytes = settings.max_frame_bytes
@@ -130,6 +130,7 @@ class Writer:
         self._upstream = upstream
         self._log = log
         self._pulse = pulse
+        self._clock = clock
         self._recording = Recording(Rules.from_settings(settings))
         self._held = _Held(buffer)
         self._parser: Parser | None = None  # None: what comes belongs to no connection that delivers frames
@@ -141,30 +142,38 @@ class Writer:
         self.state = self._look()
 
     def run(self) -> None:
-        """Write what arrives; return when all of it is published, or when the disk gives no way."""
-        self._resume()
-        running = True
-        while running:
-            self._pulse.beat()
-            item = self._buffer.take(self._patience())
-            running = self._deal_with(item) if item is not None else True
-            if self._buffer.empty:
-                self._mind_the_time()
-            self._write_ledger()
-            self.state = self._look()
+        """Write what arrives; return when all of it is published, or when the disk still fails at the deadline."""
+        self.begin()
+        while self.step():
+            pass
+        self.end()
+
+    def begin(self) -> None:
+        """Go on where an earlier run ended, as far as that is known."""
+        with self._pulse.waiting_for("what an earlier run left"):
+            resumed = self._before()
+        if resumed is not None:
+            self._recording.resume(resumed.session_id, resumed.highest)
+
+    def step(self) -> bool:
+        """Do what is due, or what the next item calls for; return whether more may follow."""
+        self._pulse.beat()
+        item = self._buffer.take(self._patience())
+        running = self._deal_with(item) if item is not None else True
+        if self._buffer.empty:
+            self._mind_the_time()
+        self._write_ledger()
+        self.state = self._look()
+        return running
+
+    def end(self) -> None:
+        """Publish what there is, and say that the run is over."""
         self._output.finish()
         if self._output.unwritten:
             self._log.error("stopped without writing everything", extra={"frames": self._output.unwritten})
         self._ledger.note(facts.Stopped(unwritten=self._output.unwritten))
         with self._pulse.waiting_for("the disk"):
             self._ledger.close()
-
-    def _resume(self) -> None:
-        """Go on where an earlier run ended, as far as that is known."""
-        with self._pulse.waiting_for("what an earlier run left"):
-            resumed = self._before()
-        if resumed is not None:
-            self._recording.resume(resumed.session_id, resumed.highest)
 
     # --- what arrives
 
@@ -256,7 +265,7 @@ class Writer:
         self._quarantined += 1
         kept: Path | None = None
         try:
-            kept = self._quarantine.keep(parts, utc())
+            kept = self._quarantine.keep(parts, self._clock.utc())
         except OSError as error:
             extra = {"bytes": size, "why": why, "disk": str(error)}
             self._seldom.log(logging.ERROR, "cannot keep a damaged piece", extra)
@@ -302,7 +311,7 @@ class Writer:
 
     def _mind_the_time(self) -> None:
         """Do what is due by the clock."""
-        now, due = moment(), self._recording.deadline()
+        now, due = self._clock.moment(), self._recording.deadline()
         if due is not None and now.monotonic >= due:
             self._carry_out(self._recording.tick(now))
         self._output.sync_if_due()
@@ -310,7 +319,7 @@ class Writer:
     def _patience(self) -> float:
         """Return for how long nothing is due."""
         due = [when for when in (self._recording.deadline(), self._output.sync_due()) if when is not None]
-        return max(0.0, min([LOOK_UP, *(when - time.monotonic() for when in due)]))
+        return max(0.0, min([LOOK_UP, *(when - self._clock.monotonic() for when in due)]))
 
     def _look(self) -> WriterState:
         return WriterState(self._recording.snapshot(), dict(self._notes), self._quarantined, self._last_frame)

@@ -308,8 +308,8 @@ def test_a_folder_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> No
 
 def test_a_staged_name_tells_where_the_file_is_to_go() -> None:
     wanted = FileId(Base("17000/a stream", "x.y%z"), 12)
-    assert wanted_path(staged_name(wanted)) == wanted.path
-    assert "/" not in staged_name(wanted)
+    assert wanted_path(staged_name(wanted, "0a1b")) == wanted.path
+    assert "/" not in staged_name(wanted, "0a1b")
 
 
 @given(st.lists(st.binary(max_size=50)), st.data())

@@ -40,7 +40,7 @@ class Place:
         """Put a file of `data` where a killed recorder leaves it."""
         staging = self.root / OWN_FOLDER / "staging"
         staging.mkdir(parents=True, exist_ok=True)
-        path = staging / staged_name(wanted)
+        path = staging / staged_name(wanted, Disk().token())
         path.write_bytes(data)
         return path
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 
-from timestream_aggregator.clock import Pulse, utc
+from timestream_aggregator.clock import SYSTEM, Pulse
 from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import OWN_FOLDER, DataFolder
@@ -108,7 +108,7 @@ def published(root: Path) -> dict[str, bytes]:
 def test_a_full_disk_holds_on_publishes_what_there_is_and_goes_on_in_a_new_file(tmp_path: Path) -> None:
     disk = SmallDisk(room=40)
     output = output_on(tmp_path, disk)
-    output.open(WANTED, Acquired(utc()))
+    output.open(WANTED, Acquired(SYSTEM.utc()))
     output.begin_with(HEAD)
     frames = [Frame(b"frame number %02d;" % number) for number in range(6)]
     for frame in frames:
@@ -137,7 +137,7 @@ def test_a_disk_without_room_for_a_single_frame_leaves_no_file_of_nothing_but_th
 ) -> None:
     disk = SmallDisk(room=len(HEAD) + 3)
     output = output_on(tmp_path, disk)
-    output.open(WANTED, Acquired(utc()))
+    output.open(WANTED, Acquired(SYSTEM.utc()))
     output.begin_with(HEAD)
     output.write(Frame(b"frame;"))
     writing = threading.Thread(target=output.flush)
@@ -155,7 +155,7 @@ def test_a_disk_without_room_for_a_single_frame_leaves_no_file_of_nothing_but_th
 
 def test_a_failed_sync_ends_the_file_and_the_next_frames_get_another(tmp_path: Path) -> None:
     output = output_on(tmp_path, SmallDisk(room=10_000, bad_syncs=2))  # the ledger's and the file's
-    output.open(WANTED, Acquired(utc()))
+    output.open(WANTED, Acquired(SYSTEM.utc()))
     output.write(Frame(HEAD), observation=True)
     output.write(Frame(b"one;"))
     output.flush()
@@ -172,7 +172,7 @@ def test_when_it_has_to_stop_and_the_disk_takes_nothing_it_says_how_many_frames_
     tmp_path: Path,
 ) -> None:
     output = output_on(tmp_path, SmallDisk(room=8))
-    output.open(WANTED, Acquired(utc()))
+    output.open(WANTED, Acquired(SYSTEM.utc()))
     for data in (b"one;", b"two;", b"three;"):
         output.write(Frame(data))
     output.stop(patience=0.3)
@@ -191,7 +191,7 @@ def test_after_max_stall_the_oldest_frames_are_discarded_and_counted_and_later_o
 ) -> None:
     disk = SmallDisk(room=40)
     output = output_on(tmp_path, disk, max_stall=0.5)
-    output.open(WANTED, Acquired(utc(), session_id=7))
+    output.open(WANTED, Acquired(SYSTEM.utc(), session_id=7))
     output.write(Frame(HEAD, 0), observation=True)
     for number in range(1, 8):
         output.write(Frame(b"frame %02d;" % number, number))
@@ -216,7 +216,7 @@ def test_after_max_stall_the_oldest_frames_are_discarded_and_counted_and_later_o
 def test_nothing_is_discarded_while_there_is_room_in_the_buffer(tmp_path: Path) -> None:
     disk = SmallDisk(room=8)
     output = output_on(tmp_path, disk, max_stall=0.1, pressed=False)
-    output.open(WANTED, Acquired(utc()))
+    output.open(WANTED, Acquired(SYSTEM.utc()))
     output.write(Frame(b"one;two;three;"))
     writing = threading.Thread(target=output.flush)
     writing.start()
@@ -240,7 +240,7 @@ def test_a_file_that_cannot_be_published_stays_staged_with_all_its_bytes(tmp_pat
 
     disk = NoNames()
     output = output_on(tmp_path, disk)
-    output.open(WANTED, Acquired(utc()))
+    output.open(WANTED, Acquired(SYSTEM.utc()))
     output.write(Frame(b"one;"))
     output.flush()
     disk.closed = True
@@ -255,7 +255,7 @@ def test_a_file_that_cannot_be_published_stays_staged_with_all_its_bytes(tmp_pat
 
 def test_a_file_to_which_no_frame_comes_is_never_made(tmp_path: Path) -> None:
     output = output_on(tmp_path, Disk())
-    output.open(WANTED, Acquired(utc()))
+    output.open(WANTED, Acquired(SYSTEM.utc()))
     output.close(CloseReason.STOPPED)
 
     assert published(tmp_path) == {}
@@ -265,7 +265,7 @@ def test_a_file_to_which_no_frame_comes_is_never_made(tmp_path: Path) -> None:
 def test_a_number_is_not_used_again_when_somebody_has_fetched_the_file(tmp_path: Path) -> None:
     output = output_on(tmp_path, Disk())
     for number in range(3):
-        output.open(WANTED, Acquired(utc()))
+        output.open(WANTED, Acquired(SYSTEM.utc()))
         output.write(Frame(b"one;"))
         output.close(CloseReason.DISK)
         (path,) = (tmp_path / WANTED.base.folder).iterdir()

@@ -1,0 +1,157 @@
+"""Puts the parts of a recorder together, in the order in which they need each other; nothing runs yet.
+
+Whoever calls this gives the disk and the clock: a recorder the machine's, a test its own.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from timestream_aggregator.buffer import Buffer
+from timestream_aggregator.clock import SYSTEM, Clock, Pulse
+from timestream_aggregator.disk.calls import Disk
+from timestream_aggregator.disk.folder import DataFolder
+from timestream_aggregator.disk.quarantine import Quarantine
+from timestream_aggregator.ledger.file import Ledger
+from timestream_aggregator.ledger.losses import Losses
+from timestream_aggregator.ledger.recent import History, Written, read
+from timestream_aggregator.network.source import Source
+from timestream_aggregator.readback.readback import Readback
+from timestream_aggregator.recovery.recovery import Recovery
+from timestream_aggregator.writing.patience import Stall
+from timestream_aggregator.writing.space import StorageWatch
+from timestream_aggregator.writing.stream_files import Neighbours, Output
+from timestream_aggregator.writing.writer import Resumed, Writer
+from timestream_api.ledger import Fact
+from timestream_api.settings import RecorderSettings
+
+RECOVERY_PATIENCE: Final = 20.0  # seconds; what comes meanwhile is buffered
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a recorder consists of."""
+
+    buffer: Buffer
+    source: Source
+    writer: Writer
+    writing: Pulse
+    output: Output
+    ledger: Ledger
+    losses: Losses
+    recovery: Recovery
+    readback: Readback
+    storage: StorageWatch
+
+
+def assemble(
+    settings: RecorderSettings,
+    log: logging.Logger,
+    disk: Disk | None = None,
+    clock: Clock = SYSTEM,
+    *,
+    buffer: Buffer | None = None,
+    changed: Callable[[], None] = lambda: None,
+) -> Parts:
+    """Return the parts of one recorder.
+
+    Args:
+        settings: what is asked of it.
+        log: where its messages go.
+        disk: the system calls that its files are made with.
+        clock: the time, and how to wait.
+        buffer: what the writer takes from, if not the one that the source fills.
+        changed: called when there is something to report; it has to return at once.
+
+    Raises:
+        UnusableFolderError: the data folder is no good.
+    """
+    disk, root = disk or Disk(), settings.data_dir
+    folder = DataFolder(root, disk)
+    folder.prepare()
+    buffer = buffer or Buffer(settings.buffer_bytes, clock)
+    ledger = Ledger(root, settings.stream_id, log, disk, clock)
+    losses = Losses(ledger, log, clock)
+    writing = Pulse("writer", clock)
+    tell = _teller(ledger, changed)
+    history = partial(_history, settings, disk, log)
+    earlier = history()
+    for path in earlier.paths:
+        folder.reserve(path)  # whoever had that name may have been fetched away
+    readback = Readback(root, tell, log)
+    read_back = readback.add if settings.verify else _leave_unread
+    recovery = Recovery(
+        folder,
+        tell,
+        log,
+        earlier=earlier,
+        losses=losses,
+        published=read_back,
+        max_frame_bytes=settings.max_frame_bytes,
+    )
+    neighbours = Neighbours(
+        ledger=ledger,
+        losses=losses,
+        published=lambda last: read_back(Written(last.path, last.size, last.frames, last.crc)),
+        left=recovery.take,
+        changed=changed,
+    )
+    stall = Stall(settings.max_stall, lambda: buffer.state().stalled, clock)
+    output = Output(
+        folder, settings.sync_interval, log, writing, neighbours=neighbours, stall=stall, clock=clock
+    )
+    source = Source(settings, buffer, log, changed, clock)
+
+    def resume() -> Resumed | None:
+        """Return what an earlier run recorded last, once all that it left is recovered, or that takes too long."""
+        clock.wait(recovery.caught_up, RECOVERY_PATIENCE)
+        for written in earlier.unverified.values():
+            read_back(written)
+        return _resumed(history())
+
+    writer = Writer(
+        settings,
+        buffer=buffer,
+        output=output,
+        quarantine=Quarantine(root, disk),
+        ledger=ledger,
+        losses=losses,
+        upstream=source,
+        log=log,
+        pulse=writing,
+        before=resume,
+        clock=clock,
+    )
+    storage = StorageWatch(root, settings.min_free_bytes, log)
+    return Parts(buffer, source, writer, writing, output, ledger, losses, recovery, readback, storage)
+
+
+def _teller(ledger: Ledger, changed: Callable[[], None]) -> Callable[[Fact], None]:
+    """Return what has a fact in the ledger before anything else happens."""
+
+    def tell(fact: Fact) -> None:
+        ledger.note(fact)
+        ledger.write(sync=True)
+        changed()
+
+    return tell
+
+
+def _history(settings: RecorderSettings, disk: Disk, log: logging.Logger) -> History:
+    try:
+        return read(settings.data_dir, settings.stream_id, disk)
+    except OSError as error:
+        log.warning("the ledger cannot be read", extra={"why": str(error)})
+        return History()
+
+
+def _resumed(history: History) -> Resumed | None:
+    if history.session_id is None or history.highest is None:
+        return None
+    return Resumed(history.session_id, history.highest)
+
+
+def _leave_unread(_: Written) -> None:
+    """Have nothing read back."""

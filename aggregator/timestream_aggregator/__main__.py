@@ -1,11 +1,16 @@
 """The command line: one word says what to do, and only what that needs is imported."""
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
-from typing import Final, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "record": ("record", "Record one stream of a G3NetworkSender to files"),
@@ -15,6 +20,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "ls": ("listing", "List the acquisitions and files of a data folder, and what is missing"),
 }
 
+NOT_WRITTEN: Final = 74
+READER_GONE: Final = 141  # as of a program that SIGPIPE ends
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that needs one line to say what is wrong."""
@@ -23,12 +31,41 @@ class Parser(argparse.ArgumentParser):
         """Say what is wrong and end with exit code 2."""
         self.exit(2, f"timestream-aggregator: {message} (see {self.prog} --help)\n")
 
+    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
+        """Write `message`; a failure is told as that of any other output, where the library passes over it."""
+        (file or sys.stderr).write(message)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    if not sys.stdout:  # closed by who started us
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+    try:
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough
+        _drop_output()
+        return READER_GONE
+    except OSError as error:
+        if error.filename is not None:  # it is about a file
+            raise
+        _drop_output()
+        sys.stderr.write(f"timestream-aggregator: cannot write the output: {error.strerror}\n")
+        return NOT_WRITTEN
+
+
+def _run(words: Sequence[str]) -> int:
     args = _parser(words[0] if words else "").parse_args(words)
     return import_module(f"timestream_aggregator.commands.{COMMANDS[args.command][0]}").run(args)
+
+
+def _drop_output() -> None:
+    """Let the interpreter find a place for what is still in its buffer when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:

@@ -36,6 +36,10 @@ be read.
 """
 
 
+class UnreadableError(Exception):
+    """What is needed to verify cannot be read. No OSError: those of the output are others."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `verify`."""
     parser.epilog = _EPILOG
@@ -59,10 +63,11 @@ def run(args: argparse.Namespace) -> int:
     if absent:
         return 2
     output = Json() if args.json else Table(moved_is_fine=args.moved_is_fine)
+    totals = Totals(args.moved_is_fine)
     try:
-        totals = _run(args.paths, Checker(args.max_frame_bytes), output, Totals(args.moved_is_fine))
-    except OSError as error:
-        sys.stderr.write(f"verify: {error.filename}: {error.strerror}\n")
+        sys.stdout.writelines(_texts(args.paths, Checker(args.max_frame_bytes), output, totals))
+    except UnreadableError as error:
+        sys.stderr.write(f"verify: {error}\n")
         return 2
     return int(not totals.good)
 
@@ -87,19 +92,24 @@ def verify(path: Path, largest_frame: int = LARGEST_FRAME) -> FileReport:
     return Checker(largest_frame).verify(path)
 
 
-def _run(paths: Sequence[Path], checker: Checker, output: Output, totals: Totals) -> Totals:
-    """Verify and write what is found, as soon as it is."""
-    write = sys.stdout.write
-    write(output.begin())
-    for path in find(paths):
-        report = checker.verify(path)
-        totals.add(report)
-        write(output.file(report))
-    for folder in _folders(paths, checker):
-        totals.add_folder(folder)
-        write(output.folder(folder))
-    write(output.end(totals))
-    return totals
+def _texts(paths: Sequence[Path], checker: Checker, output: Output, totals: Totals) -> Iterator[str]:
+    """Verify, and yield what is found as soon as it is.
+
+    Raises:
+        UnreadableError: a folder or a ledger cannot be read.
+    """
+    try:
+        yield output.begin()
+        for path in find(paths):
+            report = checker.verify(path)
+            totals.add(report)
+            yield output.file(report)
+        for folder in _folders(paths, checker):
+            totals.add_folder(folder)
+            yield output.folder(folder)
+        yield output.end(totals)
+    except OSError as error:
+        raise UnreadableError(f"{error.filename}: {error.strerror}") from error
 
 
 def _folders(paths: Sequence[Path], checker: Checker) -> Iterator[Folder]:

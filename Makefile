@@ -29,6 +29,7 @@ lint: $(SETUP) ## lint, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/vulture
 
 unit: $(SETUP) ## the unit tests
 	TIMESTREAM_MACHINE_EXAMPLES=25 $(BIN)/pytest -q --numprocesses=4 tests/unit tests/machine

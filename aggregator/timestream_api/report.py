@@ -34,7 +34,6 @@ class CloseReason(StrEnum):
     DISCONNECTED = "Disconnected"
     DISK = "DiskTrouble"
     STOPPED = "Stopped"
-    RECOVERED = "Recovered"
 
 
 class LossCause(StrEnum):
@@ -160,9 +159,6 @@ class Report(Model):
     version: Name = Field(description="Version of the recorder")
     pod: Name | None = Field(default=None, description="Pod that the recorder runs in")
     node: Name | None = Field(default=None, description="Node that the pod runs on")
-    generation: int | None = Field(
-        default=None, description="metadata.generation of the resource that the settings come from"
-    )
     connection: Connection = Field(description="The TCP connection to the sender")
     acquisition: Acquisition | None = Field(default=None, description="The running acquisition, if any")
     current_file: CurrentFile | None = Field(default=None, description="The file being written, if any")

@@ -17,7 +17,6 @@ APPLY: Final = "application/apply-patch+yaml"
 FINAL: Final = frozenset({400, 403, 404, 405, 413, 415, 422})
 
 _load = cast("Any", config)  # its functions have no types
-_load = cast("Any", config)  # its functions have no types
 
 
 class RefusedError(Exception):

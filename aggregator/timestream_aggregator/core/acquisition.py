@@ -220,10 +220,10 @@ class Recording:
         actions = self._begin(now) if self._state is State.IDLE else []
         head, progress = self._session.observation, self._progress
         progress.file = self._next_file(progress.file.base)
-        progress.opened, progress.file_frames, progress.file_bytes = now, 0, 0
+        progress.opened, progress.file_bytes = now, 0
         actions.append(Open(progress.file, now, progress.session_id, progress.stream_id))
         if head and frame.type != OBSERVATION:
-            progress.file_frames, progress.file_bytes = 1, len(head)
+            progress.file_bytes = len(head)
             actions.append(WriteHead(head))
         self._state = advance(self._state, Event.OPENED)
         return actions
@@ -254,7 +254,6 @@ class Recording:
         progress.frames += 1
         progress.bytes += frame.size
         progress.lost, self._missed = progress.lost + self._missed, 0
-        progress.file_frames += 1
         progress.file_bytes += frame.size
         if number is not None:
             progress.last_frame_num = number

@@ -46,7 +46,7 @@ def advance(state: State, event: Event) -> State:
 
 @dataclass(slots=True)
 class Progress:
-    """An acquisition so far. `frames` and `bytes` are what came; those of the file count its head too."""
+    """An acquisition so far. `frames` and `bytes` are what came; `file_bytes` counts the file's head too."""
 
     file: FileId
     session_id: int | None
@@ -57,7 +57,6 @@ class Progress:
     frames: int = 0
     bytes: int = 0
     lost: int = 0
-    file_frames: int = 0
     file_bytes: int = 0
     first_frame_num: int | None = None
     last_frame_num: int | None = None

@@ -1,4 +1,8 @@
-"""`make bench`: CPU per GB and peak memory of the recorder and its peers, in turn, and the ratios pair by pair."""
+"""`make bench`: what recording costs beside its peers, in turn, as ratios pair by pair.
+
+The limit is a program that receives into memory and writes the same bytes. CPU by each process's own clock; with
+neighbours on the machine compare ratios, not seconds.
+"""
 
 import os
 import sys
@@ -7,42 +11,47 @@ from statistics import median
 
 from tests.bench.measure import Cost, measure
 from tests.bench.peers import BARE, RECORDER, SPT3G, Peer
-from tests.tools.frames import frame_bytes
+from tests.bench.stream import Stream, stream
 
 ROUNDS = 5
-PEERS = (BARE, RECORDER, SPT3G)
+PEERS = (BARE, SPT3G, RECORDER)
+CASES = ((1_500_000, 200), (71_000, 4_000), (100, 50_000))  # bytes in a frame, frames
 
 
 def main() -> None:
-    """Measure Scans of a full SMuRF crate and small ones, and print a table for each."""
+    """Measure frames of a full SMuRF crate, of a small one, and tiny ones, and print a table for each."""
     scratch = Path(os.environ.get("BENCH_DIR", "/dev/shm"))
-    print(f"{ROUNDS} rounds, in turn, files under {scratch}; CPU without the start-up of each program")
-    for payload, count in ((1_500_000, 640), (71_000, 6_760)):
-        frame = frame_bytes(
-            "S", {"frame_num": 1, "session_id": 1, "sostream_id": "bench", "time": 1.0}, payload
-        )
-        _compare(frame, count, scratch)
+    print(f"{ROUNDS} rounds, in turn, files under {scratch}; median (lowest-highest)")
+    for payload, count in CASES:
+        _compare(stream(payload, count), scratch)
 
 
-def _compare(frame: bytes, count: int, scratch: Path) -> None:
-    """Print what recording `count` frames costs each peer, and the recorder's ratio to each other one."""
-    gigabytes = len(frame) * count / 1e9
-    print(f"\n{count} frames of {len(frame)} bytes, {gigabytes:.2f} GB")
+def _compare(sent: Stream, scratch: Path) -> None:
+    """Print what recording a stream costs each peer, and how many times that the recorder costs."""
+    count = len(sent.frames)
+    print(f"\n{count} numbered frames of about {sent.size // count} bytes, {sent.size / 1e9:.2f} GB")
     runs: dict[Peer, list[Cost]] = {peer: [] for peer in PEERS}
-    idle = {peer: median(measure(peer, frame, 1, scratch).cpu for _ in range(3)) for peer in PEERS}
     for _ in range(ROUNDS):
         for peer in PEERS:
-            runs[peer].append(measure(peer, frame, count, scratch))
+            runs[peer].append(measure(peer, sent, scratch))
     for peer in PEERS:
-        cpu = [(run.cpu - idle[peer]) / gigabytes for run in runs[peer]]
-        ratios = [
-            (a.cpu - idle[RECORDER]) / (b.cpu - idle[peer])
-            for a, b in zip(runs[RECORDER], runs[peer], strict=True)
-        ]
-        print(
-            f"  {peer.name:42} {median(cpu):5.2f} CPU-s/GB ({min(cpu):.2f}-{max(cpu):.2f})"
-            f"  peak {max(run.peak for run in runs[peer]) / 1e6:5.0f} MB  recorder costs {median(ratios):.2f} x"
-        )
+        _tell(peer, sent, runs[peer], runs[RECORDER])
+
+
+def _tell(peer: Peer, sent: Stream, runs: list[Cost], ours: list[Cost]) -> None:
+    """Print the line of one peer."""
+    per_gigabyte = [run.cpu / sent.size * 1e9 for run in runs]
+    ratios = [our.cpu / run.cpu for our, run in zip(ours, runs, strict=True)]
+    print(
+        f"  {peer.name:38} {_spread(per_gigabyte)} CPU-s/GB"
+        f"  {len(sent.frames) / median(run.cpu for run in runs):9,.0f} frames/CPU-s"
+        f"  peak {max(run.peak for run in runs) / 1e6:4.0f} MB  recorder/this {_spread(ratios)}",
+        flush=True,
+    )
+
+
+def _spread(values: list[float]) -> str:
+    return f"{median(values):6.2f} ({min(values):.2f}-{max(values):.2f})"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,8 @@ _PROCESS: Final = Path(__file__).with_name("disk_process.py")
 needs_mounts = [
     pytest.mark.root,
     pytest.mark.skipif(
-        os.geteuid() != 0 or not Path("/dev/fuse").exists(),
-        reason="disks that fail need root, mounts and /dev/fuse: faults of the disk are not tested",
+        os.geteuid() != 0 or not Path("/dev/fuse").exists() or not any(map(find_library, ("fuse3", "fuse"))),
+        reason="disks that fail need root, mounts, /dev/fuse and fuse3: faults of the disk are not tested",
     ),
 ]
 

@@ -61,7 +61,7 @@ def test_what_is_no_frame_is_kept_aside_and_a_good_connection_follows(tmp_path: 
         server.play(SCANS[0] + garbage)
         report = recorder.wait_for(lambda report: report.totals.quarantined == 1)
         server.play(SCANS[1])
-        report = recorder.recorded(2)
+        report = recorder.recorded(2, quarantined=1)
         assert server.connections == 2
         assert report.totals.quarantined == 1
         assert recorder.memory() < 80_000_000
@@ -76,7 +76,7 @@ def test_a_frame_that_stops_half_way_is_kept_aside(tmp_path: Path) -> None:
         server.play(SCANS[0] + SCANS[1][:100])
         server.close()
         server.play(SCANS[2])
-        report = recorder.recorded(2)
+        report = recorder.recorded(2, quarantined=1)
         assert report.totals.quarantined == 1
         recorder.stop()
 
@@ -88,7 +88,7 @@ def test_a_frame_with_a_bad_crc_is_kept_aside_and_the_connection_goes_on(tmp_pat
     bad = SCANS[1][:-1] + bytes([SCANS[1][-1] ^ 1])
     with RawServer() as server, Recorder(tmp_path, server.port) as recorder:
         server.play(SCANS[0] + bad + SCANS[2])
-        report = recorder.recorded(2)
+        report = recorder.recorded(2, quarantined=1)
         assert (server.connections, report.totals.quarantined) == (1, 1)
         recorder.stop()
 

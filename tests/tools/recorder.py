@@ -106,9 +106,12 @@ class Recorder:
         """Wait until it is connected to the sender."""
         return self.wait_for(lambda report: report.connection.state is ConnectionState.CONNECTED)
 
-    def recorded(self, frames: int, timeout: float = 20.0) -> Report:
-        """Wait until it has recorded `frames` frames."""
-        return self.wait_for(lambda report: report.totals.frames >= frames, timeout)
+    def recorded(self, frames: int, timeout: float = 20.0, *, quarantined: int = 0) -> Report:
+        """Wait until it has recorded `frames` frames, and put aside so many pieces, which it may tell later."""
+        return self.wait_for(
+            lambda report: report.totals.frames >= frames and report.totals.quarantined >= quarantined,
+            timeout,
+        )
 
     def probe(self, page: str) -> int:
         """Return the HTTP status of a page."""

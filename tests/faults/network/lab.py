@@ -6,6 +6,7 @@ Nothing outside is touched, and nothing stays behind: what is made here ends wit
 import ctypes
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 from collections.abc import Generator, Sequence
@@ -18,7 +19,10 @@ import pytest
 
 NEEDS_ROOT: Final = [
     pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="networks and small disks of the tests need root on Linux"),
+    pytest.mark.skipif(
+        os.geteuid() != 0 or not all(map(shutil.which, ("ip", "iptables", "nsenter"))),
+        reason="networks and small disks of the tests need root on Linux, ip, iptables and nsenter",
+    ),
 ]
 NAMED: Final = Path("/run/netns")
 _CLONE_NEWNET: Final = 0x40000000

@@ -17,6 +17,7 @@ import pytest
 
 from tests.faults.rehearsal import await_last, play, record, until
 from tests.faults.warm import Command, Warm, strace
+from tests.tools.patience import PATIENCE
 from tests.tools.raw_server import RawServer
 from tests.tools.recorder import OWN_FOLDER
 
@@ -114,20 +115,31 @@ def met(folder: Path) -> bool:
     return "(INJECTED)" in trace_of(folder).read_text()
 
 
-def rehearse(warm: Warm, folder: Path, point: Point, inject: str, heal_after: float | None = None) -> Outcome:
-    """Record both sessions into `folder` while strace does `inject`; it lets go after `heal_after` seconds."""
+def rehearse(
+    warm: Warm,
+    folder: Path,
+    point: Point,
+    inject: str,
+    heal_after: float | None = None,
+    *,
+    hopeless: bool = False,
+) -> Outcome:
+    """Record both sessions into `folder` while strace does `inject`; it lets go after `heal_after` seconds.
+
+    With `hopeless` nobody waits for the last frame to be in a file.
+    """
     folder.mkdir(exist_ok=True)
     early = False
     with RawServer() as server, record(warm, folder, server.port) as recorder:
         if point.since is Since.RUNNING:
             recorder.go()
-            until(lambda: "connected" in recorder.logged(), 5)
+            until(lambda: "connected" in recorder.logged())
         with injected(recorder, point, folder, inject):
             recorder.go()
             play(server)
             if heal_after is None:
-                early = not await_last(recorder, folder)
-                recorder.stop(timeout=20)
+                early = not await_last(recorder, folder, 5.0 if hopeless else PATIENCE)
+                recorder.stop()
             else:
                 recorder.wait(heal_after)
         if heal_after is not None:

@@ -13,6 +13,7 @@ from typing import Final
 from tests.faults.account import sent_bytes
 from tests.faults.warm import Command, Warm
 from tests.tools.frames import flow_control, frame_bytes
+from tests.tools.patience import PATIENCE
 from tests.tools.raw_server import RawServer
 from tests.tools.recorder import OWN_FOLDER
 from tests.tools.sender import END, START, SentFrame
@@ -66,14 +67,14 @@ def play(server: RawServer, pause: float = 0.01) -> None:
         server.play(data, pause=pause)
 
 
-def await_last(recorder: Command, folder: Path, timeout: float = 5.0) -> bool:
+def await_last(recorder: Command, folder: Path, timeout: float = PATIENCE) -> bool:
     """Return whether the last frame came to stand in a file; False if the recorder ended or time is up."""
     return (
         until(lambda: not recorder.running() or is_staged(folder, SECOND[-1]), timeout) and recorder.running()
     )
 
 
-def until(condition: Callable[[], bool], timeout: float) -> bool:
+def until(condition: Callable[[], bool], timeout: float = PATIENCE) -> bool:
     """Return whether `condition` came to hold within `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (held := condition()) and time.monotonic() < deadline:

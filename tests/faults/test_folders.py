@@ -113,7 +113,7 @@ def test_a_folder_of_the_day_on_another_file_system_loses_nothing_when_that_is_u
         with small_disk(day, "8m"):
             recorder.go()
             play(server)
-            assert until(lambda: "cross-device" in recorder.logged(), 10)
+            assert until(lambda: "cross-device" in recorder.logged())
         assert await_last(recorder, folder, 10)
         assert recorder.stop() == 0
 
@@ -162,15 +162,15 @@ def test_two_recorders_on_one_folder_keep_out_of_each_others_way(
         ) as killed:
             killed.go()
             one.play(b"".join(ours[:10]))
-            assert until(lambda: is_staged(folder, sent_bytes(ours[9])), 10)
+            assert until(lambda: is_staged(folder, sent_bytes(ours[9])))
         before = contents(folder)
         assert warm.run(tmp_path / "recover", "recover", folder) == 0
         with record(warm, folder, one.port, log=tmp_path / "again", stream_id="ours", layout=layout) as again:
             again.go()
             one.play(b"".join(ours[10:]))
             other.wait_played()
-            assert until(lambda: is_staged(folder, sent_bytes(ours[-1])), 10)
-            assert until(lambda: is_staged(folder, sent_bytes(theirs[-1])), 10)
+            assert until(lambda: is_staged(folder, sent_bytes(ours[-1])))
+            assert until(lambda: is_staged(folder, sent_bytes(theirs[-1])))
             assert again.stop() == 0
         assert recorder.stop() == 0
         assert_untouched(folder, before)

@@ -84,7 +84,7 @@ def await_all_read_back(warm: Warm, folder: Path) -> None:
     """Let a recorder start that has all files read back which those before it did not get to."""
     with RawServer() as silent, record(warm, folder, silent.port, verify="true") as recorder:
         recorder.go()
-        assert until(lambda: verified(folder) == set(contents(folder)), 20 + KILLS), recorder.logged()
+        assert until(lambda: verified(folder) == set(contents(folder)), 60 + KILLS), recorder.logged()
         assert recorder.stop() == 0
 
 

@@ -118,11 +118,11 @@ def record_with_a_hole(warm: Warm, folder: Path, frames: list[SentFrame], point:
     folder.mkdir()
     with RawServer() as server, record(warm, folder, server.port) as recorder:
         recorder.go()
-        assert until(lambda: "connected" in recorder.logged(), 5)
+        assert until(lambda: "connected" in recorder.logged())
         with injected(recorder, point, folder, f"signal=KILL:when={n}"):
             for frame in frames:
                 server.play(frame.data or b"", pause=0.01)
-            until(lambda: not recorder.running() or is_staged(folder, frames[-1]), 5)
+            until(lambda: not recorder.running() or is_staged(folder, frames[-1]))
             return recorder.stop()
 
 
@@ -152,8 +152,8 @@ def record_third(warm: Warm, folder: Path) -> None:
         recorder.go()
         server.play(b"".join(frame.data or b"" for frame in THIRD))
         server.wait_played()
-        assert until(lambda: is_staged(folder, THIRD[-1]), 10)
-        assert until(lambda: len(list_staged(folder)) == 1, 10), "left files are not recovered"
+        assert until(lambda: is_staged(folder, THIRD[-1]))
+        assert until(lambda: len(list_staged(folder)) == 1), "left files are not recovered"
         assert recorder.stop() == 0, recorder.logged()
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.faults.account import assert_spt3g_reads, sent_bytes, settle
 from tests.faults.network.api_server import Answer, ApiServer, environment, in_a_pod
 from tests.faults.network.lab import NEEDS_ROOT, enlarge, small_disk, two_hosts
@@ -225,12 +227,12 @@ def test_while_it_recovers_what_a_killed_one_left(tmp_path: Path) -> None:
     assert len(published(tmp_path)) == 1
 
 
-def test_at_any_moment_of_its_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize("delay", [0.1, 0.2, 0.3, 0.4, 0.5])
+def test_at_any_moment_of_its_start(tmp_path: Path, delay: float) -> None:
     """Until Python is there, it ends as any process does: nothing has been received by then."""
-    for delay in (0.1, 0.2, 0.3, 0.4, 0.5):
-        with Recorder(tmp_path, 1, http_port=0) as recorder:
-            time.sleep(delay)
-            assert stop(recorder) in {0, -signal.SIGTERM}
+    with Recorder(tmp_path, 1, http_port=0) as recorder:
+        time.sleep(delay)
+        assert stop(recorder) in {0, -signal.SIGTERM}
 
     assert published(tmp_path) == []
     assert list((tmp_path / ".timestream-aggregator").rglob("*.g3*")) == []

@@ -87,7 +87,7 @@ def test_a_disk_that_takes_little_at_a_time_gets_all_of_it(
     with RawServer() as server, record(warm, folder, server.port, log=tmp_path / "log") as recorder:
         recorder.go()
         play(server)
-        assert await_last(recorder, folder, 20)
+        assert await_last(recorder, folder)
         assert recorder.stop() == 0
 
     settle(folder, SENT).assert_complete()
@@ -104,7 +104,7 @@ def test_lines_of_the_ledger_that_are_cut_short_are_written_whole_once_that_work
         play(server)
         time.sleep(1.5)
         disk.be()
-        assert await_last(recorder, folder, 20)
+        assert await_last(recorder, folder)
         assert recorder.stop() == 0
 
     settle(folder, SENT).assert_complete()
@@ -136,13 +136,13 @@ def test_a_disk_that_fails_for_a_while_loses_nothing(
     folder = folder_on(disk)
     with RawServer() as server, record(warm, folder, server.port, log=tmp_path / "log") as recorder:
         recorder.go()
-        assert until(lambda: "connected" in recorder.logged(), 10)
+        assert until(lambda: "connected" in recorder.logged())
         disk.be(failing=failing)
         play(server)
-        assert until(lambda: "the disk fails" in recorder.logged(), 10), recorder.logged()
+        assert until(lambda: "the disk fails" in recorder.logged()), recorder.logged()
         time.sleep(0.3)
         disk.be()
-        assert await_last(recorder, folder, 20), recorder.logged()
+        assert await_last(recorder, folder), recorder.logged()
         assert recorder.stop() == 0
 
     account = settle(folder, SENT)
@@ -159,7 +159,7 @@ def test_a_disk_that_fails_at_each_close_loses_nothing_for_all_was_synced_before
         disk.be(failing={"flush": "EIO"})
         recorder.go()
         play(server)
-        assert await_last(recorder, folder, 20), recorder.logged()
+        assert await_last(recorder, folder), recorder.logged()
         assert recorder.stop() == 0
         disk.be()
 
@@ -175,15 +175,15 @@ def test_a_disk_that_forgets_what_it_failed_to_sync_is_found_out(
     with RawServer() as server, record(warm, folder, server.port, log=tmp_path / "log") as recorder:
         recorder.go()
         server.play(b"".join(frame.data or b"" for frame in frames[:4]))
-        assert until(lambda: is_staged(folder, frames[3]), 10)
+        assert until(lambda: is_staged(folder, frames[3]))
         time.sleep(0.2)  # these are synced
         disk.be(failing={"fsync": "EIO"})
         server.play(b"".join(frame.data or b"" for frame in frames[4:6]))
-        assert until(lambda: "the disk fails" in recorder.logged(), 10), recorder.logged()
+        assert until(lambda: "the disk fails" in recorder.logged()), recorder.logged()
         disk.forget()
         disk.be()
         server.play(b"".join(frame.data or b"" for frame in frames[6:]))
-        assert until(lambda: is_staged(folder, frames[-1]), 10), recorder.logged()
+        assert until(lambda: is_staged(folder, frames[-1])), recorder.logged()
         assert recorder.stop() == 0
 
     assert warm.run(tmp_path / "recovered", "recover", folder) == 0
@@ -204,14 +204,14 @@ def test_a_disk_that_fails_for_too_long_costs_exactly_the_frames_that_the_ledger
     ):
         recorder.go()
         server.play(b"".join(frame.data or b"" for frame in frames[:20]))
-        assert until(lambda: is_staged(folder, frames[19]), 10)
+        assert until(lambda: is_staged(folder, frames[19]))
         disk.be(failing={"write": "ENOSPC", "create": "ENOSPC"})
         for frame in frames[20:]:
             server.play(frame.data or b"", pause=0.01)
-        assert until(lambda: server.waiting < 100, 20)
+        assert until(lambda: server.waiting < 100)
         disk.be()
-        server.wait_played(20)
-        assert until(lambda: is_staged(folder, frames[-1]), 20), recorder.logged()
+        server.wait_played()
+        assert until(lambda: is_staged(folder, frames[-1])), recorder.logged()
         assert recorder.stop() == 0
 
     account = settle(folder, frames)

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from tests.tools.patience import PATIENCE
+
 _PROCESS: Final = Path(__file__).with_name("warm_process.py")
 
 
@@ -44,7 +46,7 @@ class Warm:
         )
         return Command(self, told["pid"], log)
 
-    def run(self, log: Path, *words: object, timeout: float = 20.0) -> int | None:
+    def run(self, log: Path, *words: object, timeout: float = PATIENCE) -> int | None:
         """Run a command to its end and return the exit code."""
         with self.command(log, *words) as command:
             command.go()
@@ -78,7 +80,7 @@ class Command:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         if self.code is None:
             self.send(signal.SIGKILL)
-            assert self.wait(10) is not None
+            assert self.wait() is not None
 
     def go(self) -> None:
         """Let it begin. Safe to repeat."""
@@ -95,13 +97,13 @@ class Command:
         """Return whether it still runs."""
         return self.wait(0) is None
 
-    def wait(self, timeout: float = 10.0) -> int | None:
+    def wait(self, timeout: float = PATIENCE) -> int | None:
         """Return its exit code, None if it still runs after `timeout` seconds."""
         if self.code is None:
             self.code = self._warm.tell({"do": "wait", "pid": self.pid, "seconds": timeout})["code"]
         return self.code
 
-    def stop(self, timeout: float = 10.0) -> int | None:
+    def stop(self, timeout: float = PATIENCE) -> int | None:
         """SIGTERM; return the exit code, None if it still runs after `timeout` seconds."""
         self.send(signal.SIGTERM)
         return self.wait(timeout)
@@ -126,7 +128,7 @@ def strace(command: Command, trace: Path, *words: str) -> Generator[None]:
 
 
 def _await_tracer(command: Command, tracer: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while not _is_traced(command.pid):
         if tracer.poll() is not None:
             assert not command.running(), f"strace ended with {tracer.returncode}"

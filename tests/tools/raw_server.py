@@ -10,6 +10,7 @@ from queue import Empty, Queue
 from types import TracebackType
 from typing import Self
 
+from tests.tools.patience import PATIENCE
 from tests.tools.ports import reserve
 
 Act = Callable[[socket.socket], bool]  # does its part on the connection; True: the connection is over
@@ -92,7 +93,7 @@ class RawServer:
         """How many acts are not done yet."""
         return self._acts.unfinished_tasks
 
-    def wait_played(self, timeout: float = 10.0) -> None:
+    def wait_played(self, timeout: float = PATIENCE) -> None:
         """Return when everything queued has been done; TimeoutError if it is not within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while self._acts.unfinished_tasks:

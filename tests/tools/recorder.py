@@ -17,6 +17,7 @@ from typing import Self
 
 from tests.tools import ports
 from tests.tools.frames import digests, spt3g_reads
+from tests.tools.patience import PATIENCE
 from tests.tools.sender import SentFrame
 from timestream_api.report import ConnectionState, Report
 
@@ -86,7 +87,7 @@ class Recorder:
         """Return its report."""
         return Report.model_validate_json(self._get("/status")[1])
 
-    def wait_for(self, condition: Callable[[Report], bool], timeout: float = 10.0) -> Report:
+    def wait_for(self, condition: Callable[[Report], bool], timeout: float = PATIENCE) -> Report:
         """Return the first report for which `condition` holds."""
         deadline, report = time.monotonic() + timeout, None
         while time.monotonic() < deadline:
@@ -106,7 +107,7 @@ class Recorder:
         """Wait until it is connected to the sender."""
         return self.wait_for(lambda report: report.connection.state is ConnectionState.CONNECTED)
 
-    def recorded(self, frames: int, timeout: float = 20.0, *, quarantined: int = 0) -> Report:
+    def recorded(self, frames: int, timeout: float = PATIENCE, *, quarantined: int = 0) -> Report:
         """Wait until it has recorded `frames` frames, and put aside so many pieces, which it may tell later."""
         return self.wait_for(
             lambda report: report.totals.frames >= frames and report.totals.quarantined >= quarantined,
@@ -122,7 +123,7 @@ class Recorder:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
-    def stop(self, timeout: float = 10.0) -> int:
+    def stop(self, timeout: float = PATIENCE) -> int:
         """SIGTERM; return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)
@@ -198,4 +199,4 @@ def assert_readable(folder: Path) -> None:
 
 
 def _dial(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=5)
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from tests.tools.frames import Value
+from tests.tools.patience import PATIENCE
 from tests.tools.ports import reserve
 
 ALIVE, START, END, CLEANSE = range(4)
@@ -107,7 +108,7 @@ class Sender:
     ) -> None:
         self.kill()
 
-    def wait_for_clients(self, count: int, timeout: float = 10.0) -> None:
+    def wait_for_clients(self, count: int, timeout: float = PATIENCE) -> None:
         """Return when exactly `count` connections to the port stand, accepted by the sender or not yet."""
         deadline = time.monotonic() + timeout
         while (found := self.clients()) != count:

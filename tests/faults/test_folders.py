@@ -123,7 +123,7 @@ def test_a_folder_of_the_day_on_another_file_system_loses_nothing_when_that_is_u
 def test_zeros_at_the_end_of_a_left_file_and_a_torn_line_cost_nothing(tmp_path: Path, warm: Warm) -> None:
     folder, frames = tmp_path / "data", session(1_600_000_000, scans=3, payload=1000)
     (folder / OWN_FOLDER / "staging").mkdir(parents=True)
-    left = folder / OWN_FOLDER / "staging" / staged_name(FileId(Base("16000", "left"), 0))
+    left = folder / OWN_FOLDER / "staging" / staged_name(FileId(Base("16000", "left"), 0), "0a1b")
     left.write_bytes(b"".join(frame.data or b"" for frame in frames) + bytes(100_000))
     (folder / OWN_FOLDER / "ledger.jsonl").write_text('{"v":1,"time":"2026-01-0')
     with RawServer() as server, record(warm, folder, server.port) as recorder:

@@ -214,7 +214,7 @@ def leave_behind(warm: Warm, folder: Path) -> Left:
         there.update(range(len(sent), len(sent) + good))
         sent.extend(frames)
         wanted = FileId(Base("17000", f"left-{number}"), 0)
-        path = folder / OWN_FOLDER / "staging" / staged_name(wanted)
+        path = folder / OWN_FOLDER / "staging" / staged_name(wanted, "0a1b")
         path.write_bytes(spoil(b"".join(frame.data or b"" for frame in frames)))
         return path
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
@@ -205,3 +206,15 @@ def test_a_status_is_read_back_as_it_was_written() -> None:
 
     assert Status.model_validate(status.to_json()) == status
     assert status.to_json()["aggregator"]["lastFile"]["crc32c"] == "00c0ffee"
+
+
+def test_the_examples_are_valid_and_applying_one_leaves_the_others_as_they_are() -> None:
+    folder = Path(__file__).parents[2] / "examples"
+    documents = [
+        document for path in folder.glob("*.yaml") for document in yaml.safe_load_all(path.read_text())
+    ]
+    names = [document["metadata"]["name"] for document in documents]
+
+    assert all(Spec.model_validate(document["spec"]) for document in documents)
+    assert len(documents) >= 5
+    assert sorted(set(names)) == sorted(names)

@@ -123,7 +123,9 @@ class Source:
         self._say(ConnectionState.CONNECTING, why)
         if why != self._told:
             self._told = why
-            self._log.warning("cannot connect, trying on", extra={"why": why})
+            self._log.warning(
+                "cannot connect, trying on", extra={"endpoint": self._dialer.endpoint(), "why": why}
+            )
 
     # --- receiving
 

@@ -116,6 +116,15 @@ def test_a_late_sender_is_met_within_about_a_second() -> None:
                 assert source.connection.attempts == 0
 
 
+def test_the_log_says_once_where_it_cannot_connect_to_and_why(caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+    with receiving(port) as (source, _):
+        eventually(lambda: source.connection.attempts > 1)
+
+    (said,) = [vars(record) for record in caplog.records if "cannot connect" in record.message]
+    assert (said["endpoint"], said["why"]) == (f"127.0.0.1:{port}", "Connection refused")
+
+
 def test_a_lost_connection_is_made_again_at_once() -> None:
     with listening() as listener, receiving(port_of(listener), read_timeout=9) as (_, buffer):
         with accept(listener):

@@ -138,7 +138,11 @@ def intact_of(report: Report | None) -> Finding:
 def _lost(count: int) -> str:
     if not count:
         return "The disk did not keep frames of the current acquisition"
-    return f"The current acquisition lacks {count} frames that its sender counted"
+    return f"The current acquisition lacks {_frames(count)} that its sender counted"
+
+
+def _frames(count: int) -> str:
+    return "1 frame" if count == 1 else f"{count} frames"
 
 
 def _last_loss(loss: LastLoss | None) -> str:
@@ -147,7 +151,7 @@ def _last_loss(loss: LastLoss | None) -> str:
     numbers = (
         "" if loss.first is None else f", frame_num {loss.first} to {loss.last} of session {loss.session}"
     )
-    return f"The last loss were {loss.count} frames{numbers}: {_CAUSES[loss.cause]}. The ledger has all"
+    return f"The last loss was {_frames(loss.count)}{numbers}: {_CAUSES[loss.cause]}. The ledger has all"
 
 
 _CAUSES: Final[Mapping[LossCause, str]] = {

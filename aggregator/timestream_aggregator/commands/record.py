@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from timestream_aggregator import logs
 from timestream_aggregator.commands import options
+from timestream_aggregator.commands.shelf import counted
 from timestream_aggregator.disk.folder import UnusableFolderError
 from timestream_aggregator.recorder import VERSION, Recorder
 from timestream_api.report import Report
@@ -155,7 +156,8 @@ def _show(before: Report, now: Report) -> None:
     file = f"{now.current_file.path} {now.current_file.bytes / 1e6:.1f} MB" if now.current_file else "no file"
     state = now.connection.state.lower()
     lost = f", {now.totals.lost} lost" if now.totals.lost else ""
-    line = f"{state}  {rate:6.2f} MB/s  {file}  {now.totals.frames} frames, {now.totals.files} files{lost}"
+    done = f"{counted(now.totals.frames, 'frame')}, {counted(now.totals.files, 'file')}"
+    line = f"{state}  {rate:6.2f} MB/s  {file}  {done}{lost}"
     sys.stderr.write(f"\r\x1b[K{line[:120]}\r")
     sys.stderr.flush()
 

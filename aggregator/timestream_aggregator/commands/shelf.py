@@ -49,7 +49,7 @@ class Staged:
 
     def say(self, root: Path) -> str:
         """Return what a person has to know of it, and what to do."""
-        text = f"{self.state}: {self.path}, {self.bytes:,} bytes, last written {moment(self.changed)} UTC"
+        text = f"{self.state}: {self.path}, {counted(self.bytes, 'byte')}, last written {moment(self.changed)} UTC"
         if self.state is State.WRITING:
             return text
         return f"{text}: `timestream-aggregator recover {root}`, or the recorder's next start, publishes it"
@@ -82,6 +82,11 @@ def staged(root: Path) -> list[Staged]:
         Staged(wanted_path(file.path) or file.path, _state(file, locked), file.bytes, file.changed)
         for file in found
     ]
+
+
+def counted(number: int, what: str) -> str:
+    """Return `number` and `what`, a word for one of them, in the plural if it is not one."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def moment(unix_seconds: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unit.commands.recordings import GOOD, SESSION, published, recorded, told, written
-from timestream_aggregator.commands import listing
+from timestream_aggregator.commands import listing, shelf
 from timestream_api import ledger
 
 FIRST = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
@@ -45,7 +45,7 @@ def test_frames_and_times_come_from_the_ledger(tmp_path: Path, capsys: pytest.Ca
     assert row.split() == [
         str(SESSION), "2", "000-001", size, "11", "0", "2023-11-14T22:13:20", "2023-11-14T22:23:20", "17000/a",
     ]  # fmt: skip
-    assert summary == f"1 acquisitions, 2 files, {size} bytes, 11 frames, 0 lost"
+    assert summary == f"1 acquisition, 2 files, {size} bytes, 11 frames, 0 lost"
 
 
 def test_losses_stand_with_the_acquisition_that_they_happened_in(
@@ -65,8 +65,8 @@ def test_losses_stand_with_the_acquisition_that_they_happened_in(
     _, *rows, _, elsewhere = listed(tmp_path, capsys)
 
     assert [row.split()[5] for row in rows] == ["2", "11", "0"]
-    assert rows[2].endswith("17000/c  (1 duplicates)")
-    assert elsewhere == "7 frames were lost outside of these acquisitions"
+    assert rows[2].endswith("17000/c  (1 duplicate)")
+    assert elsewhere == "lost outside of these acquisitions: 7 frames"
 
 
 def test_two_streams_with_one_session_id_have_their_own_losses(
@@ -133,7 +133,7 @@ def test_acquisitions_that_are_all_gone_are_listed_on_demand(
     full = listed(tmp_path, capsys, "--all")
 
     assert [len(short), len(full)] == [3, 4]
-    assert gone == "1 acquisitions, 3 files were published and are all gone (--all lists them)"
+    assert gone == "published and gone: 1 acquisition, 3 files (--all lists them)"
     assert full[1].endswith("16000/old  (absent: 000-002)")
     assert full[1].split()[1:5] == ["0", "000-002", "0", "-"]
 
@@ -233,3 +233,10 @@ def test_a_ledger_of_ten_thousand_files_takes_a_moment(
 
     assert time.process_time() - begun < 3
     assert summary.startswith("50 acquisitions, 10,000 files, 0 bytes, 60,000 frames")
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (10_000, "10,000 files")]
+)
+def test_one_file_is_no_files(number: int, said: str) -> None:
+    assert shelf.counted(number, "file") == said

@@ -164,7 +164,7 @@ def test_a_file_without_a_line_is_a_note_and_named_below(
 
     out = capsys.readouterr().out
     assert "(the ledger has no line of it)" in out
-    assert "Here and without a line in the ledger: 1 files" in out
+    assert "Here and without a line in the ledger: 1 file (" in out
     assert "  17000/foreign.g3\n" in out
 
 
@@ -177,7 +177,7 @@ def test_published_files_that_are_gone_are_trouble_unless_they_may_be_fetched_aw
     assert run(tmp_path) == 1
     assert run(tmp_path, options=("--moved-is-fine",)) == 0
 
-    strict, lenient = capsys.readouterr().out.split("files, 6 frames")[:2]
+    strict, lenient = capsys.readouterr().out.split("file, 6 frames")[:2]
     assert "Published and not here any more: 4 files (with --moved-is-fine" in strict
     assert "  17000/gone: 000-002, 005\n" in strict
     assert "4 files\n" in lenient
@@ -208,7 +208,7 @@ def test_what_is_in_no_file_is_a_table_and_no_trouble(
 
     out = capsys.readouterr().out
     rows = [line.split() for line in out.partition("In no file")[2].splitlines()]
-    assert "2 frames lost, 3 duplicates not written again, 1 pieces quarantined (1,234 bytes)" in out
+    assert "2 frames lost, 3 duplicates not written again, 1 piece quarantined (1,234 bytes)" in out
     assert rows[2][:4] + rows[2][5:] == ["lost", str(SESSION), "8-9", "2", "reconnect"]
     assert rows[3][:5] == ["duplicate", "S", str(SESSION), "3-5", "3"]
     assert rows[4][:4] == ["quarantined", "-", "1,234", "bytes"]
@@ -271,5 +271,5 @@ def test_thousands_of_files_are_verified_in_seconds(
     assert run(tmp_path) == 0
     assert time.process_time() - begun < 5
     assert capsys.readouterr().out.endswith(
-        f"1000 files, 6,000 frames, {1000 * len(data):,} bytes: all good\n"
+        f"1,000 files, 6,000 frames, {1000 * len(data):,} bytes: all good\n"
     )

@@ -142,9 +142,19 @@ def test_a_loss_is_told_with_its_numbers_and_its_cause() -> None:
 
     assert found[ConditionType.DATA_INTACT].reason == "FramesLost"
     assert found[ConditionType.DATA_INTACT].message == (
-        "The current acquisition lacks 5 frames that its sender counted. The last loss were 3 frames, frame_num 4 to 6 "
+        "The current acquisition lacks 5 frames that its sender counted. The last loss was 3 frames, frame_num 4 to 6 "
         "of session 7: sent while there was no connection. The ledger has all."
     )
+
+
+def test_of_one_lost_frame_the_message_speaks_in_the_singular() -> None:
+    loss = {"time": NOW, "count": 1, "cause": "Reconnect"}
+    found, *_ = look(
+        report=report_of(acquisition={"baseName": "17955/a", "started": NOW, "lost": 1}, lastLoss=loss)
+    )
+
+    assert "lacks 1 frame that" in found[ConditionType.DATA_INTACT].message
+    assert "The last loss was 1 frame: " in found[ConditionType.DATA_INTACT].message
 
 
 def test_what_the_disk_did_not_keep_of_the_current_acquisition_is_a_loss_and_of_an_earlier_one_not() -> None:

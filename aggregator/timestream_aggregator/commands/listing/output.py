@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.commands.listing.catalog import Acquisition, Catalog, File, State
-from timestream_aggregator.commands.shelf import Found, Staged, moment
+from timestream_aggregator.commands.shelf import Found, Staged, counted, moment
 
 _COLUMNS: Final = "{:<11} {:>6}  {:<9} {:>17} {:>10} {:>8}  {:<19}  {:<19}  {}"
 _FILES: Final = "    {:<17} {:>17} {:>10}  {:<15}  {:<19}  {:<19}  {:<8}  {}\n"
@@ -72,7 +72,7 @@ def _remarks(acquisition: Acquisition, found: Catalog) -> Iterator[str]:
         numbers = ", ".join(f"{a:03}" if a == b else f"{a:03}-{b:03}" for a, b in absent)
         yield f"absent: {numbers}"
     if acquisition.duplicates:
-        yield f"{acquisition.duplicates:,} duplicates"
+        yield counted(acquisition.duplicates, "duplicate")
     if acquisition.recovered:
         yield f"{acquisition.recovered} recovered"
     for state in (State.DAMAGED, State.SIZE, State.UNKNOWN):
@@ -116,15 +116,15 @@ def _stranger(file: Found) -> str:
 def _summary(listed: Sequence[Acquisition], found: Catalog) -> str:
     """Return the line about all that is listed."""
     parts = [
-        f"{len(listed)} acquisitions",
-        f"{sum(len(one.here) for one in listed):,} files",
-        f"{sum(one.bytes for one in listed):,} bytes",
+        counted(len(listed), "acquisition"),
+        counted(sum(len(one.here) for one in listed), "file"),
+        counted(sum(one.bytes for one in listed), "byte"),
     ]
     if found.journal is not None:
-        parts.append(f"{sum(one.frames or 0 for one in listed):,} frames")
+        parts.append(counted(sum(one.frames or 0 for one in listed), "frame"))
         parts.append(f"{sum(one.lost for one in listed):,} lost")
     if found.strangers:
-        parts.append(f"{len(found.strangers)} that are no recordings (?)")
+        parts.append(f"{counted(len(found.strangers), 'other file')} (?)")
     return ", ".join(parts) + "\n"
 
 
@@ -132,14 +132,15 @@ def _rest(found: Catalog, *, everything: bool) -> Iterator[str]:
     """Yield what there is to know of what is not listed."""
     gone = [] if everything else [one for one in found.acquisitions if not one.here]
     if gone:
-        files = sum(len(one.files) for one in gone)
-        yield f"{len(gone)} acquisitions, {files:,} files were published and are all gone (--all lists them)\n"
+        files = counted(sum(len(one.files) for one in gone), "file")
+        yield f"published and gone: {counted(len(gone), 'acquisition')}, {files} (--all lists them)\n"
     if found.lost_elsewhere:
-        yield f"{found.lost_elsewhere:,} frames were lost outside of these acquisitions\n"
+        yield f"lost outside of these acquisitions: {counted(found.lost_elsewhere, 'frame')}\n"
     journal = found.journal
     if journal is not None and journal.quarantined:
-        size = journal.quarantined_bytes
-        yield f"{journal.quarantined:,} damaged pieces, {size:,} bytes, were put aside (verify lists them)\n"
+        pieces = counted(journal.quarantined, "damaged piece")
+        size = counted(journal.quarantined_bytes, "byte")
+        yield f"put aside: {pieces}, {size} (verify lists them)\n"
 
 
 def _acquisition(one: Acquisition) -> dict[str, object]:

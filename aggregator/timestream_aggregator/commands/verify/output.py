@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import chain, islice
 from typing import Final, Protocol
 
+from timestream_aggregator.commands.shelf import counted
 from timestream_aggregator.commands.verify.checking import Folder
 from timestream_aggregator.commands.verify.report import FileReport
 from timestream_aggregator.ledger.summary import Journal, Missing, Piece
@@ -161,13 +162,14 @@ class Table:
 
     def end(self, totals: Totals) -> str:
         """Return the summary."""
-        return f"{totals.files} files, {totals.frames:,} frames, {totals.bytes:,} bytes: {totals.outcome()}\n"
+        size = (totals.files, "file"), (totals.frames, "frame"), (totals.bytes, "byte")
+        return f"{', '.join(counted(*one) for one in size)}: {totals.outcome()}\n"
 
     def _absent(self, folder: Folder) -> Iterator[str]:
         if not folder.absent:
             return
         hint = "" if self._moved_is_fine else " (with --moved-is-fine that is no trouble)"
-        yield f"\nPublished and not here any more: {folder.absent_files:,} files{hint}\n"
+        yield f"\nPublished and not here any more: {counted(folder.absent_files, 'file')}{hint}\n"
         yield from _some([f"  {name}: {_say(numbers)}\n" for name, numbers in folder.absent.items()])
 
 
@@ -175,7 +177,8 @@ def _unknown(folder: Folder) -> Iterator[str]:
     """Yield the lines about files that the ledger does not know."""
     if folder.unknown:
         count = len(folder.unknown) + folder.more_unknown
-        yield f"\nHere and without a line in the ledger: {count:,} files (put here by others, or before it began)\n"
+        files = counted(count, "file")
+        yield f"\nHere and without a line in the ledger: {files} (put here by others, or before it began)\n"
         yield from _some([f"  {name}\n" for name in folder.unknown], count)
 
 
@@ -198,17 +201,18 @@ def _told(folder: Folder) -> Iterator[str]:
         yield from _some([_missing(again) for again in journal.duplicates])
         yield from _some([_piece(piece) for piece in journal.pieces], journal.quarantined)
     if journal.dropped:
-        yield f"\nThe disk did not take {journal.dropped:,} lines of the ledger: it does not tell all.\n"
+        lines = counted(journal.dropped, "line")
+        yield f"\nThe disk did not take {lines} of the ledger: it does not tell all.\n"
 
 
 def _count(journal: Journal) -> str:
     """Return how much is in no file."""
     words = (
-        (sum(loss.count for loss in journal.losses), "frames lost"),
-        (sum(again.count for again in journal.duplicates), "duplicates not written again"),
-        (journal.quarantined, f"pieces quarantined ({journal.quarantined_bytes:,} bytes)"),
+        (sum(loss.count for loss in journal.losses), "frame", "lost"),
+        (sum(again.count for again in journal.duplicates), "duplicate", "not written again"),
+        (journal.quarantined, "piece", f"quarantined ({counted(journal.quarantined_bytes, 'byte')})"),
     )
-    return ", ".join(f"{number:,} {what}" for number, what in words if number)
+    return ", ".join(f"{counted(number, what)} {fate}" for number, what, fate in words if number)
 
 
 def _missing(missing: Missing) -> str:
@@ -225,7 +229,7 @@ def _missing(missing: Missing) -> str:
 def _piece(piece: Piece) -> str:
     """Return the line of a piece that was put aside."""
     cause = "; ".join(word for word in (piece.why, piece.path, piece.kept) if word)
-    return _LOST.format("quarantined", "-", f"{piece.bytes:,} bytes", "1", _moment(piece.told), cause)
+    return _LOST.format("quarantined", "-", counted(piece.bytes, "byte"), "1", _moment(piece.told), cause)
 
 
 def _some(lines: Sequence[str], count: int | None = None) -> Iterator[str]:

@@ -11,6 +11,7 @@ from tests.tools.sender import Sender, SentFrame
 from timestream_api.report import CloseReason
 from timestream_api.values import Layout
 
+READ_TIMEOUT = 30  # seconds
 FOLDER_SECONDS = 100_000  # the first five digits of Unix time
 
 
@@ -48,13 +49,16 @@ def test_every_later_file_begins_with_the_sessions_observation(tmp_path: Path) -
 def test_a_pause_longer_than_the_frame_gap_ends_the_acquisition_while_it_lasts(
     tmp_path: Path, *, keep_alive: bool
 ) -> None:
-    with Sender() as sender, Recorder(tmp_path, sender.port, frame_gap=1, read_timeout=30) as recorder:
+    with (
+        Sender() as sender,
+        Recorder(tmp_path, sender.port, frame_gap=1, read_timeout=READ_TIMEOUT) as recorder,
+    ):
         recorder.connected()
         sent = sender.start_session() + sender.send_scans(2)
         recorder.recorded(4)
         paused = time.monotonic()
         while recorder.status().last_file is None:
-            assert time.monotonic() - paused < 2, "the file is still open"
+            assert time.monotonic() - paused < READ_TIMEOUT / 2, "the file is still open"
             if keep_alive:
                 sender.alive()
             time.sleep(0.1)
@@ -77,7 +81,7 @@ def test_a_file_is_closed_in_time_also_when_no_frame_comes(tmp_path: Path) -> No
         recorder.connected()
         sent = sender.start_session()
         recorder.recorded(2)
-        report = recorder.wait_for(lambda report: report.totals.files == 1, timeout=2)
+        report = recorder.wait_for(lambda report: report.totals.files == 1, timeout=30)
         assert report.last_file is not None
         assert report.last_file.reason is CloseReason.TIME_LIMIT
         assert report.acquisition is not None, "the acquisition goes on"
@@ -148,10 +152,10 @@ def test_files_of_the_session_layout_are_named_after_stream_and_session(tmp_path
 def test_a_frame_larger_than_all_memory_between_network_and_disk_is_recorded(tmp_path: Path) -> None:
     with Sender() as sender, Recorder(tmp_path, sender.port, buffer_bytes=4 << 20) as recorder:
         recorder.connected()
-        start = time.monotonic()
+        before = recorder.cpu()
         sent = sender.start_session() + sender.send_scans(3, payload=30_000_000)
         report = recorder.recorded(5)
-        assert time.monotonic() - start < 10
+        assert recorder.cpu() - before < 5
         assert not report.buffer.stalled
         recorder.stop()
 

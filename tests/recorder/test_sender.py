@@ -157,7 +157,7 @@ def test_a_relay_trickles_single_bytes_and_then_sends_the_rest_at_once() -> None
         while sum(sizes) < sent.size:
             sizes.append(len(client.recv(1 << 20)))
 
-    assert 1 <= time.monotonic() - begun < 5
+    assert time.monotonic() - begun >= 1
     assert sum(size < 100 for size in sizes) >= 50, "a client that is held up finds some bytes together"
     assert max(sizes) > 10_000
 

@@ -19,13 +19,13 @@ Act = Callable[[socket.socket], bool]  # does its part on the connection; True: 
 class RawServer:
     """Serves one client after another on a loopback port: what is queued is done in order, once one is there.
 
-    `connections` counts the clients so far. When a client hangs up, what is still queued is for the next one.
+    When a client hangs up, what is still queued is for the next one.
     """
 
     def __init__(self, port: int = 0) -> None:
         self.port = port or reserve()
         self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.connections = 0
+        self.arrivals = list[float]()  # of its clients, in seconds of the monotonic clock
         self._acts: Queue[Act] = Queue()
         self._over = threading.Event()
         self._client: socket.socket | None = None
@@ -44,6 +44,11 @@ class RawServer:
                 self._client.shutdown(socket.SHUT_RDWR)
         self._thread.join(5)
         self._listener.close()
+
+    @property
+    def connections(self) -> int:
+        """Return how many clients there have been."""
+        return len(self.arrivals)
 
     def play(self, data: bytes, chunk: int | None = None, pause: float = 0.0) -> None:
         """Send `data`: at once, or `chunk` bytes at a time with `pause` seconds after each."""
@@ -109,7 +114,7 @@ class RawServer:
             except OSError:  # the listener is closed
                 return
             self._client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.connections += 1
+            self.arrivals.append(time.monotonic())
             with self._client:
                 self._perform(self._client)
 

@@ -1,9 +1,9 @@
 """Streams that are wrong, slow or torn, beyond one piece of damage: what is kept of them, and what comes after."""
 
 import struct
-import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -85,17 +85,18 @@ def test_a_wrong_service_on_the_port_is_asked_ever_less_often(tmp_path: Path) ->
         for number in range(3):
             server.play(GARBAGE["HTTP"])
             recorder.wait_for(lambda report, found=number + 1: report.totals.quarantined == found)
-        begin = time.monotonic()
         server.play(data(scan(0)))
         recorder.recorded(1)
-        assert 3 < time.monotonic() - begin < 5  # 1 s, 2 s, 4 s
         server.play(GARBAGE["HTTP"])
         recorder.wait_for(lambda report: report.totals.quarantined == 4)
         server.play(data(scan(1)))
-        begin = time.monotonic()
         recorder.recorded(2)
-        assert time.monotonic() - begin < 2, "frames came: it begins anew"
         recorder.stop()
+    first, second, third, anew = (later - earlier for earlier, later in pairwise(server.arrivals))
+    assert first > 0.9
+    assert second > first + 0.5
+    assert third > second + 1
+    assert anew < third - 1, "frames came: it begins anew"
 
     settle(tmp_path, [scan(0), scan(1)]).assert_complete()
 
@@ -140,9 +141,8 @@ def test_a_frame_that_trickles_in_holds_no_file_open(tmp_path: Path) -> None:
         slow = data(scan(1))
         server.play(data(scan(0)))
         server.play(slow, chunk=-(-len(slow) // 10), pause=0.3)
-        begin = time.monotonic()
         report = recorder.wait_for(lambda report: report.totals.files == 1)
-        assert time.monotonic() - begin < 2
+        assert report.totals.frames == 1, "it was closed by the end of the frame"
         assert report.last_file is not None
         assert report.last_file.reason is CloseReason.GAP
         recorder.recorded(2)

@@ -63,14 +63,11 @@ def test_a_disk_that_stalls_ten_seconds_at_four_times_the_nominal_rate_loses_not
         disk.be(stall=math.inf)
         meanwhile = sender.send_scans(10 * per_second, payload, 1 / per_second)
         arrived = sum(frame.size for frame in meanwhile) - IN_PASSING
-        seen = recorder.wait_for(
-            lambda report: report.buffer is not None and report.buffer.peak_bytes > arrived
-        )
+        seen = recorder.wait_for(lambda report: report.buffer.peak_bytes > arrived)
         disk.be()
         sent += meanwhile + sender.send_scans(per_second, payload, 1 / per_second)
         sent += sender.end_session()
         recorder.recorded(sum(frame.recorded for frame in sent))
-        assert seen.buffer is not None
         assert not seen.buffer.stalled, "the sender was held back"
         assert recorder.memory() < seen.buffer.peak_bytes + 80_000_000
         assert recorder.stop() == 0

@@ -1,5 +1,6 @@
 """The parts of a cluster: which package of which tools module each binary is, and how long it builds."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +20,11 @@ class Part:
     static: bool = True
     ldflags: str = ""
     tags: str = ""
+
+    @property
+    def binary(self) -> str:
+        """Return what `go build` calls it: the last word of its package that is not a version."""
+        return next(word for word in reversed(self.package.split("/")) if not re.fullmatch(r"v\d+", word))
 
 
 def _kubernetes(name: str, seconds: int) -> Part:

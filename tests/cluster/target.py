@@ -1,7 +1,7 @@
 """The cluster that the demo and the end-to-end tests use, whichever it is: named, of kind, or our own node.
 
 Every command is given a kubeconfig file of its own, so no context is touched but the one that KUBE_CONTEXT
-names. kind is used as its documentation says; it has not been run where this was written.
+names. kind is used as its documentation says; nobody has yet run these tests with it.
 """
 
 import os
@@ -15,6 +15,7 @@ from typing import Final
 
 from tests.cluster import paths
 from tests.cluster.build import build
+from tests.cluster.clients import version_of_server
 from tests.cluster.commands import Command, aimed_at
 from tests.cluster.errors import ClusterError, UnavailableError
 from tests.cluster.images.ours import build_image
@@ -93,10 +94,8 @@ def _other() -> Target | None:
 def _of_context(context: str) -> Target:
     """Return the cluster of a context of the user's kubeconfig, copied so that nothing in it can change."""
     file = _kubeconfig("context")
-    kubectl = str(build([named("kubectl")])["kubectl"])
-    file.write_text(
-        _run([kubectl, "config", "view", "--minify", "--flatten", "--raw", f"--context={context}"])
-    )
+    view = ["config", "view", "--minify", "--flatten", "--raw", f"--context={context}"]
+    file.write_text(_run([str(_any_kubectl()), *view]))
     if context.startswith("kind-") and kind_at_hand():
         return _aimed(f"the context {context}", file, _kind_loader(context.removeprefix("kind-")))
     return _aimed(f"the context {context}", file, _no_loader)
@@ -129,10 +128,16 @@ def _no_loader(tag: str, dockerfile: Path, _: Path) -> None:
 
 
 def _aimed(title: str, kubeconfig: Path, add: AddImage) -> Target:
-    binaries = build([named("kubectl"), HELM])
+    binaries = build([named("kubectl"), HELM], version_of_server(_any_kubectl(), kubeconfig))
     home = kubeconfig.parent / "home"
     kubectl, helm = (aimed_at(binaries[name], kubeconfig, home) for name in ("kubectl", "helm"))
     return Target(title, kubeconfig, kubectl, helm, add)
+
+
+def _any_kubectl() -> Path:
+    """Return the machine's kubectl whatever its version, else ours: enough to ask for versions and contexts."""
+    found = shutil.which("kubectl")
+    return Path(found) if found else build([named("kubectl")])["kubectl"]
 
 
 def _kubeconfig(kind: str) -> Path:

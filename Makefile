@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 CRD := crds/timestream.dev_timestreamaggregations.yaml
 
-.PHONY: help setup check lint unit test demo soak fuzz bench images crds chart-docs locks fix cluster-up cluster-shell cluster-down clean
+.PHONY: help setup check lint unit test test-long demo soak fuzz bench images crds chart-docs locks fix cluster-up cluster-shell cluster-down clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -32,11 +32,16 @@ lint: $(SETUP) ## lint, types and import rules
 	$(BIN)/vulture
 
 unit: $(SETUP) ## the unit tests
-	TIMESTREAM_MACHINE_EXAMPLES=25 $(BIN)/pytest -q --numprocesses=4 tests/unit tests/machine
+	$(BIN)/pytest -q --numprocesses=auto tests/unit
 
-test: lint ## every test that this machine can run; the first run builds a cluster
-	-$(BIN)/python -m tests.cluster build $$(test $$(id -u) = 0 || echo --control-plane)
-	$(BIN)/pytest
+test: $(SETUP) ## lint, and every test that this machine can run; the first run builds a cluster
+	@$(BIN)/python -m tests.outlook
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/pytest --numprocesses=auto
+
+test-long: $(SETUP) ## the tests of `make test` with their long stories, then the soak: hours (root)
+	TIMESTREAM_LONG=1 $(BIN)/pytest --numprocesses=auto
+	@$(MAKE) --no-print-directory soak
 
 demo: $(SETUP) ## a cluster, the chart, a simulated stream, and what was recorded
 	$(BIN)/python -m tests.e2e.demo

@@ -1,4 +1,4 @@
-"""For all tests: the cluster's fixtures, leaks as failures, and one loud line for each thing that could not run."""
+"""For all tests: the cluster's fixtures and groups, leaks as failures, one loud line for all that could not run."""
 
 import gc
 import threading
@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+
+from tests import groups
 
 from tests.tools import ports
 from tests.tools.long import size
@@ -15,6 +18,23 @@ from tests.tools.long import size
 pytest_plugins = ["tests.cluster.fixtures"]
 settings.register_profile("project", deadline=None, print_blob=True, max_examples=size(100, 1000))
 settings.load_profile("project")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    groups.arrange(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> groups.Grouped:
+    """Have what shares a cluster run in one process."""
+    return groups.Grouped(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Say how many processes `--numprocesses=auto` means."""
+    return groups.workers()
 
 
 def open_descriptors() -> set[str]:

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -11,16 +9,15 @@ from tests.api.aggregations import DryRun
 from tests.api.lab import Api, Lab
 from tests.api.operating import ACCOUNT, HOME, Operator, cluster_role
 from tests.cluster.controlplane import ControlPlane
+from tests.cluster.paths import CRD
 
-CRD: Final = Path(__file__).parents[2] / "crds" / "timestream.dev_timestreamaggregations.yaml"
 _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
 def plane(control_plane: ControlPlane) -> ControlPlane:
     """Return the control plane once the API server serves our resource."""
-    control_plane.kubectl("apply", "-f", str(CRD))
-    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRD))
+    control_plane.serve(CRD)
     return control_plane
 
 

@@ -7,11 +7,11 @@ from typing import Final
 import pytest
 
 from tests.api.aggregations import with_claim
-from tests.api.conftest import CRD
 from tests.api.lab import Api, Lab
 from tests.api.operating import ACCOUNT, HOME, Operator, cluster_role
 from tests.cluster.controlplane import control_plane
 from tests.cluster.fixtures import enter
+from tests.cluster.paths import CRD
 from timestream_operator.objects import Kind
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.timeout(120)]
@@ -19,12 +19,11 @@ PLUGIN: Final = "OwnerReferencesPermissionEnforcement"
 
 
 @pytest.fixture(name="guarded", scope="module")
-def guarded_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def guarded_fixture(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Lab]:
     """Yield a namespace of such a cluster, looked after by the operator."""
     with ExitStack() as stack:
-        plane = enter(control_plane([PLUGIN]), stack)
-        plane.kubectl("apply", "-f", str(CRD))
-        plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRD))
+        plane = enter(control_plane([PLUGIN]), stack, pytestconfig)
+        plane.serve(CRD)
         for namespace in (HOME, "lab"):
             plane.kubectl("create", "namespace", namespace)
         plane.kubectl("create", "serviceaccount", ACCOUNT, f"--namespace={HOME}")

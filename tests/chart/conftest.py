@@ -1,4 +1,4 @@
-"""Fixtures of the chart's tests: the project's helm, the rendered chart, a control plane of their own."""
+"""Fixtures of the chart's tests: helm, the rendered chart, a control plane of their own."""
 
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -22,10 +22,10 @@ def _built_helm() -> Generator[Path]:
 
 
 @pytest.fixture(scope="session")
-def helm() -> Generator[Path]:
-    """Return the project's helm."""
+def helm(pytestconfig: pytest.Config) -> Generator[Path]:
+    """Return the machine's helm where it serves, else the project's."""
     with ExitStack() as stack:
-        yield enter(_built_helm(), stack)
+        yield enter(_built_helm(), stack, pytestconfig)
 
 
 @pytest.fixture(scope="session")
@@ -48,10 +48,10 @@ def rendered(chart: Chart, values: Mapping[str, Any]) -> list[Manifest]:
 
 
 @pytest.fixture(scope="module")
-def plane() -> Generator[ControlPlane]:
+def plane(pytestconfig: pytest.Config) -> Generator[ControlPlane]:
     """Return a control plane of the module's own, since the chart installs things that are cluster-wide."""
     with ExitStack() as stack:
-        yield enter(control_plane(), stack)
+        yield enter(control_plane(), stack, pytestconfig)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from tests.chart.rendering import NAMESPACE, Chart, as_json, of_kind
 from tests.cluster.commands import Command, CommandError
 from tests.cluster.controlplane import ControlPlane
-from tests.cluster.paths import REPOSITORY
+from tests.cluster.paths import CRD
 
 pytestmark = pytest.mark.control_plane
 NAME = "ufm-mv19"
@@ -70,8 +70,7 @@ def read(plane: ControlPlane) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def recorder(plane: ControlPlane, chart: Chart) -> Command:
     """Return a kubectl with the token of a recorder, whose resource has a status of the operator's."""
-    plane.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
-    plane.kubectl("wait", "--for=condition=Established", "crd", "--all")
+    plane.serve(CRD)
     plane.kubectl("create", "namespace", NAMESPACE)
     policy = of_kind(chart.render({}), "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
     plane.kubectl("apply", "-f", "-", input=as_json([*policy, *role(), stream(spec=SPEC)]))

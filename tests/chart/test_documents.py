@@ -7,9 +7,7 @@ import yaml
 
 from tests.chart import documents
 from tests.chart.rendering import CHART, Chart, one
-from tests.cluster.paths import REPOSITORY
-
-CRD = REPOSITORY / "crds" / "timestream.dev_timestreamaggregations.yaml"
+from tests.cluster.paths import CRD, REPOSITORY
 
 
 def test_the_charts_readme_is_made_from_values_yaml() -> None:

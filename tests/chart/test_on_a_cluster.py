@@ -21,7 +21,7 @@ from tests.chart.rendering import (
 from tests.chart.variants import VARIANTS
 from tests.cluster.commands import CommandError
 from tests.cluster.controlplane import ControlPlane
-from tests.cluster.paths import REPOSITORY
+from tests.cluster.paths import CRD
 
 pytestmark = pytest.mark.control_plane
 
@@ -29,8 +29,7 @@ pytestmark = pytest.mark.control_plane
 @pytest.fixture(scope="module", name="plane")
 def prepared(plane: ControlPlane) -> ControlPlane:
     """Return the control plane with the CRD, and the namespaces of the variants, all of them restricted."""
-    plane.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
-    plane.kubectl("wait", "--for=condition=Established", "crd", "--all")
+    plane.serve(CRD)
     for namespace in (NAMESPACE, "lat", "sat-1"):
         plane.kubectl("create", "namespace", namespace)
         plane.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")

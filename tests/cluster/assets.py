@@ -28,6 +28,12 @@ def control_plane_binaries() -> Mapping[str, Path]:
     return {part.name: built[part.name] for part in CONTROL_PLANE}
 
 
+def without() -> list[str]:
+    """Return the components that the control plane lacks."""
+    folder = os.environ.get(READY_MADE)
+    return [CONTROLLER_MANAGER] if folder and not (Path(folder) / CONTROLLER_MANAGER).exists() else []
+
+
 def _ready_made(folder: Path) -> Mapping[str, Path]:
     there = {name: folder / name for name in (*NEEDED, CONTROLLER_MANAGER) if (folder / name).exists()}
     missing = [name for name in NEEDED if name not in there]

@@ -29,7 +29,7 @@ START_SECONDS: Final = 60.0
 
 
 class ControlPlane:
-    """A running control plane. `without` names the components that this one lacks."""
+    """A running control plane."""
 
     def __init__(
         self, folder: Path, binaries: Mapping[str, Path], leash: Leash, plugins: Sequence[str]
@@ -41,7 +41,6 @@ class ControlPlane:
         self._pki = Pki(folder / "pki")
         control_plane_keys(self._pki, [], self.server)
         self._daemons = _daemons(self._place, self._pki, binaries, plugins)
-        self.without = [] if CONTROLLER_MANAGER in binaries else [CONTROLLER_MANAGER]
         self.kubectl: Command = aimed_at(binaries["kubectl"], self.kubeconfig, folder / "home")
 
     @property
@@ -94,6 +93,16 @@ class ControlPlane:
         """End everything. Safe to repeat."""
         for daemon in reversed(list(self._daemons.values())):
             self._end(daemon)
+
+    def serve(self, crd: Path) -> None:
+        """Have the API server serve the resource of `crd`; what it defines is usable afterwards.
+
+        `kubectl wait` fails at once while the new CRD has no conditions yet.
+        """
+        self.kubectl("apply", "--server-side", "-f", str(crd))
+        path = 'jsonpath={.status.conditions[?(@.type=="Established")].status}'
+        ready = ("get", "-f", str(crd), "--output", path)
+        wait_for("the CRD", lambda: self.kubectl(*ready) == "True", START_SECONDS)
 
     def token(self, namespace: str, account: str, seconds: int = 3600) -> str:
         """Return a token of a ServiceAccount, valid for `seconds` (600 at least)."""

@@ -7,6 +7,7 @@ from typing import Final
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 TOOLS: Final = Path(__file__).resolve().parent / "tools"
 REQUIREMENTS: Final = REPOSITORY / "requirements"
+CRD: Final = REPOSITORY / "crds" / "timestream.dev_timestreamaggregations.yaml"
 
 
 def cache() -> Path:

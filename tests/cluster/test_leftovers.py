@@ -6,15 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.cluster import paths
 from tests.cluster.build import build
-from tests.cluster.errors import UnavailableError
-from tests.cluster.fixtures import not_run
+from tests.cluster.fixtures import enter
 from tests.cluster.node import instance
 from tests.cluster.node.layout import Layout
 from tests.cluster.node.node import start_node
@@ -35,15 +34,19 @@ with node(Layout(sys.argv[1])):
 """
 
 
+@contextmanager
+def _all_there() -> Generator[None]:
+    require_root()
+    install_packages()
+    build(NODE)
+    yield
+
+
 @pytest.fixture
-def layout() -> Generator[Layout]:
+def layout(pytestconfig: pytest.Config) -> Generator[Layout]:
     """Give a node of the test's own, and end it whatever happens."""
-    try:
-        require_root()
-        install_packages()
-        build(NODE)
-    except UnavailableError as error:
-        not_run(error)
+    with ExitStack() as stack:
+        enter(_all_there(), stack, pytestconfig)
     layout = Layout(f"leftovers-of-a-node-in-a-folder-with-a-long-path-{os.getpid()}")
     yield layout
     instance.end(layout)

@@ -65,9 +65,9 @@ def test_kubectl_serves_within_one_minor_version_of_the_cluster(
 
 @pytest.mark.parametrize(
     ("client", "good"),
-    [("v2.17.0", False), ("v3.13.3", False), ("v3.14.0", True), ("v4.3.1", True), ("v5.0.0", False)],
+    [("v2.17.0", False), ("v3.15.4", False), ("v3.16.0", True), ("v4.3.1", True), ("v5.0.0", False)],
 )
-def test_helm_serves_from_3_14_to_4(client: str, *, good: bool) -> None:
+def test_helm_serves_from_3_16_to_4(client: str, *, good: bool) -> None:
     assert serves("helm", client, KUBERNETES) is good
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import groups
 
@@ -25,10 +26,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     groups.arrange(items)
 
 
+class Grouped(LoadScopeScheduling):
+    """Gives each process one test after another, but a whole group to one process; groups begin first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return groups.group_of(nodeid) or nodeid
+
+
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> groups.Grouped:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Grouped:
     """Have what shares a cluster run in one process."""
-    return groups.Grouped(config, log)
+    return Grouped(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)

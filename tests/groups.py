@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 # The group of the first beginning that fits. Two groups, since a control plane is there long before a node is.
 GROUPS: Final[Mapping[str, str]] = {
@@ -22,14 +21,6 @@ GROUPS: Final[Mapping[str, str]] = {
 NAMES: Final = ("control_plane", "node")  # each is also the marker of those that need it
 SUITES: Final = ("tests/faults/", "tests/recorder/", "tests/fuzz/", "tests/unit/")  # the longest tests first
 ORDER: Final = (*GROUPS, *SUITES)
-
-
-class Grouped(LoadScopeScheduling):
-    """Gives each process one test after another, a whole group to one process; groups begin first."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        """Return what is given to one process as a whole: the test's group, else the test."""
-        return group_of(nodeid) or nodeid
 
 
 def group_of(nodeid: str) -> str | None:

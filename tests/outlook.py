@@ -68,7 +68,7 @@ def _of_build(parts: Sequence[Part]) -> str:
     if not parts:
         return "; the cluster is built"
     minutes = sum(part.seconds for part in parts) / 60
-    return f"; beside them {len(parts)} parts of the cluster are built, about {minutes:.0f} minutes, once"
+    return f"; beside them the cluster is built, {len(parts)} of its parts, about {minutes:.0f} minutes, once"
 
 
 if __name__ == "__main__":

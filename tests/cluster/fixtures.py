@@ -15,7 +15,6 @@ from tests.cluster.assets import without
 from tests.cluster.controlplane import ControlPlane, control_plane
 from tests.cluster.errors import ClusterError, UnavailableError
 from tests.cluster.node.node import Node, node
-from tests.cluster.target import CONTEXT, Target, kind_at_hand, of_node, target
 
 T = TypeVar("T")
 
@@ -32,16 +31,6 @@ def cluster_node(pytestconfig: pytest.Config) -> Generator[Node]:
     """Yield one full node of our own for the whole session; tests use namespaces of their own."""
     with ExitStack() as stack:
         yield enter(node(), stack, pytestconfig)
-
-
-@pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest) -> Generator[Target]:
-    """Yield a cluster that runs pods: the one KUBE_CONTEXT names, else one of kind, else `cluster_node`."""
-    if not os.environ.get(CONTEXT) and not kind_at_hand():
-        yield of_node(request.getfixturevalue("cluster_node"))
-        return
-    with ExitStack() as stack:
-        yield enter(target(), stack, request.config)
 
 
 def enter(context: AbstractContextManager[T], stack: ExitStack, config: pytest.Config) -> T:

@@ -22,8 +22,7 @@ def require_root() -> None:
         raise UnavailableError(
             "the full node is not started",
             why="its namespaces, mounts and packages need root",
-            fix="Run as root, or name a cluster with KUBE_CONTEXT, or install docker and kind; "
-            "the control plane alone (also with KUBEBUILDER_ASSETS) works without",
+            fix="Run as root; for the demo name a cluster with KUBE_CONTEXT, or install docker and kind",
         )
 
 
@@ -52,7 +51,7 @@ def _missing(names: Sequence[str]) -> list[str]:
         raise UnavailableError(
             "the full node is not started",
             why="it needs a Debian or a relative with apt",
-            fix="Name a cluster with KUBE_CONTEXT, or install docker and kind",
+            fix="For the demo name a cluster with KUBE_CONTEXT, or install docker and kind",
         )
     asked = subprocess.run(
         ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *names],

@@ -7,8 +7,7 @@ names. kind is used as its documentation says; nobody has yet run these tests wi
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +19,7 @@ from tests.cluster.commands import Command, aimed_at
 from tests.cluster.errors import ClusterError, UnavailableError
 from tests.cluster.images.ours import build_image
 from tests.cluster.node.layout import Layout
-from tests.cluster.node.node import Node, attach, node, start_node
+from tests.cluster.node.node import Node, attach, start_node
 from tests.cluster.parts import HELM, named
 
 CONTEXT: Final = "KUBE_CONTEXT"
@@ -54,16 +53,6 @@ def up(layout: Layout) -> Target:
     if other := _other():
         return other
     return of_node(attach(layout) or start_node(layout, tied=False)[1])
-
-
-@contextmanager
-def target() -> Generator[Target]:
-    """Have the cluster for a test session; our own node ends with the block."""
-    if other := _other():
-        yield other
-        return
-    with node() as running:
-        yield of_node(running)
 
 
 def kind_at_hand() -> bool:

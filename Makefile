@@ -32,7 +32,7 @@ lint: $(SETUP) ## lint, types and import rules
 	$(BIN)/vulture
 
 unit: $(SETUP) ## the unit tests
-	$(BIN)/pytest -q --numprocesses=auto tests/unit
+	$(BIN)/pytest -q --numprocesses=auto tests/unit tests/machine
 
 test: $(SETUP) ## lint, and every test that this machine can run; the first run builds a cluster
 	@$(BIN)/python -m tests.outlook

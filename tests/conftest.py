@@ -12,7 +12,6 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests import groups
-
 from tests.tools import ports
 from tests.tools.long import size
 

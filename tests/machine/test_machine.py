@@ -20,7 +20,7 @@ from tests.machine.simulated_disk import Fault
 from tests.machine.stage import Stage
 from tests.machine.story import BATCHES, FAILURES, KILLS, SHORT_WRITES, Batch
 from tests.machine.world import STAGING
-from tests.tools.long import LONG, size
+from tests.tools.long import LONG
 from tests.tools.made_frames import frame
 from timestream_aggregator.buffer import Stopped
 

@@ -24,7 +24,7 @@ NOT_WRITTEN: Final = 74
 READER_GONE: Final = 141  # as of a program that SIGPIPE ends
 
 
-class Parser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """A parser that needs one line to say what is wrong."""
 
     def error(self, message: str) -> NoReturn:
@@ -70,7 +70,7 @@ def _drop_output() -> None:
 
 def _parser(chosen: str) -> argparse.ArgumentParser:
     """Return the parser; of the commands only the chosen one is loaded."""
-    parser = Parser("timestream-aggregator", description="Records G3 streams to files.")
+    parser = CommandParser("timestream-aggregator", description="Records G3 streams to files.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('timestream-aggregator')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module_name, summary) in COMMANDS.items():

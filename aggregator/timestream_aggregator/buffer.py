@@ -45,7 +45,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Connected:
+class LinkUp:
     """What follows comes from connection number `connection`, to the sender at `endpoint`."""
 
     connection: int
@@ -66,7 +66,7 @@ class Silent:
 
 
 @dataclass(frozen=True, slots=True)
-class Disconnected:
+class LinkDown:
     """Connection number `connection` has ended; nothing more comes from it."""
 
     connection: int
@@ -75,11 +75,11 @@ class Disconnected:
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class NoMore:
     """Nothing more comes at all."""
 
 
-Item = Received | Connected | Succeeding | Silent | Disconnected | Stopped
+Item = Received | LinkUp | Succeeding | Silent | LinkDown | NoMore
 
 
 @dataclass(slots=True)
@@ -129,9 +129,9 @@ class Buffer:
         self._stalls = 0
         self._current: Segment | None = None
 
-    def state(self) -> report.Buffer:
+    def state(self) -> report.BufferReport:
         """Return how full the buffer is."""
-        return report.Buffer(
+        return report.BufferReport(
             bytes=self._waiting, peak_bytes=self._peak, stalled=self._stalled, stalls=self._stalls
         )
 

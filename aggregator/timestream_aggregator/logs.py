@@ -30,7 +30,7 @@ def for_stream(stream_id: str) -> logging.Logger:
     return logging.getLogger(f"{NAME}.{stream_id.replace('.', '_')}")
 
 
-class Seldom:
+class RateLimited:
     """Logs each message at most `MOST` times a minute; the first of the next minute says how many were left out."""
 
     MOST: Final = 10

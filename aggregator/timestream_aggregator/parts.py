@@ -20,9 +20,9 @@ from timestream_aggregator.ledger.recent import History, Written, read
 from timestream_aggregator.network.source import Source
 from timestream_aggregator.readback.readback import Readback
 from timestream_aggregator.recovery.recovery import Recovery
-from timestream_aggregator.writing.patience import Stall
+from timestream_aggregator.writing.patience import Patience
 from timestream_aggregator.writing.space import StorageWatch
-from timestream_aggregator.writing.stream_files import Neighbours, Output
+from timestream_aggregator.writing.stream_files import Observers, StreamFiles
 from timestream_aggregator.writing.writer import Resumed, Writer
 from timestream_api.ledger import Fact
 from timestream_api.settings import RecorderSettings
@@ -38,7 +38,7 @@ class Parts:
     source: Source
     writer: Writer
     writing: Pulse
-    output: Output
+    output: StreamFiles
     ledger: Ledger
     losses: Losses
     recovery: Recovery
@@ -91,16 +91,16 @@ def assemble(
         published=read_back,
         max_frame_bytes=settings.max_frame_bytes,
     )
-    neighbours = Neighbours(
+    observers = Observers(
         ledger=ledger,
         losses=losses,
         published=lambda last: read_back(Written(last.path, last.size, last.frames, last.crc)),
         left=recovery.take,
         changed=changed,
     )
-    stall = Stall(settings.max_stall, lambda: buffer.state().stalled, clock)
-    output = Output(
-        folder, settings.sync_interval, log, writing, neighbours=neighbours, stall=stall, clock=clock
+    patience = Patience(settings.max_stall, lambda: buffer.state().stalled, clock)
+    output = StreamFiles(
+        folder, settings.sync_interval, log, writing, observers=observers, patience=patience, clock=clock
     )
     source = Source(settings, buffer, log, changed, clock)
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Final
 
-from timestream_aggregator.buffer import Stopped
+from timestream_aggregator.buffer import NoMore
 from timestream_aggregator.clock import SYSTEM, Clock, utc
 from timestream_aggregator.core.actions import NoteKind
 from timestream_aggregator.core.progress import Snapshot, State
 from timestream_aggregator.parts import assemble
-from timestream_aggregator.writing.tally import Last, OutputState
+from timestream_aggregator.writing.tally import FilesState, Last
 from timestream_api import report as api
 from timestream_api.ledger import Started
 from timestream_api.settings import RecorderSettings
@@ -67,7 +67,7 @@ class Recorder:
         self._parts.source.stop()
         self._source.join(_PATIENCE)
         if self._source.is_alive():  # in the name service, say: it has nothing more to give
-            self._parts.buffer.put(Stopped())
+            self._parts.buffer.put(NoMore())
         self._await(self._writer)
         if not self._source.is_alive():
             self._parts.source.close()
@@ -166,7 +166,7 @@ class Recorder:
         when = None if last_frame is None else utc(last_frame)
         return self._parts.source.connection.model_copy(update={"last_frame_time": when})
 
-    def _disk(self, output: OutputState) -> api.Storage | None:
+    def _disk(self, output: FilesState) -> api.StorageReport | None:
         """Return what the watch saw, and what the writer met if that is worse."""
         seen = self._parts.storage.state
         if seen is None or output.trouble is None:
@@ -174,11 +174,11 @@ class Recorder:
         return seen.model_copy(update={"writable": False, "trouble": output.trouble})
 
 
-def _acquisition(snapshot: Snapshot) -> api.Acquisition | None:
+def _acquisition(snapshot: Snapshot) -> api.AcquisitionReport | None:
     if snapshot.state is State.IDLE:
         return None
     now = snapshot.acquisition
-    return api.Acquisition(
+    return api.AcquisitionReport(
         base_name=now.file.base.stem
         if not now.file.base.folder
         else f"{now.file.base.folder}/{now.file.base.stem}",
@@ -193,7 +193,7 @@ def _acquisition(snapshot: Snapshot) -> api.Acquisition | None:
     )
 
 
-def _current(output: OutputState) -> api.CurrentFile | None:
+def _current(output: FilesState) -> api.CurrentFile | None:
     now = output.current
     return now and api.CurrentFile(path=now.path, opened=now.opened, frames=now.frames, bytes=now.size)
 

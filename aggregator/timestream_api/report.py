@@ -58,7 +58,7 @@ class Connection(Model):
     last_frame_time: datetime | None = Field(default=None, description="When the last frame arrived")
 
 
-class Acquisition(Model):
+class AcquisitionReport(Model):
     """The running acquisition: frames with no gap between them."""
 
     base_name: Name = Field(description="Folder and base name of its files, under the data folder")
@@ -133,7 +133,7 @@ class Totals(Model):
     gaps: Count = Field(default=0, description="Pauses longer than frameGap between acquisitions")
 
 
-class Storage(Model):
+class StorageReport(Model):
     """The disk under the data folder."""
 
     capacity_bytes: Count = Field(description="Size of the file system")
@@ -142,7 +142,7 @@ class Storage(Model):
     trouble: Text | None = Field(default=None, description="What is wrong with the disk, if anything")
 
 
-class Buffer(Model):
+class BufferReport(Model):
     """The memory between the network and the disk."""
 
     bytes: Count = Field(default=0, description="Received and not yet on disk")
@@ -160,7 +160,7 @@ class Report(Model):
     pod: Name | None = Field(default=None, description="Pod that the recorder runs in")
     node: Name | None = Field(default=None, description="Node that the pod runs on")
     connection: Connection = Field(description="The TCP connection to the sender")
-    acquisition: Acquisition | None = Field(default=None, description="The running acquisition, if any")
+    acquisition: AcquisitionReport | None = Field(default=None, description="The running acquisition, if any")
     current_file: CurrentFile | None = Field(default=None, description="The file being written, if any")
     last_file: LastFile | None = Field(default=None, description="The file published last, if any")
     totals: Totals = Field(default=Totals(), description="Counts since the recorder started")
@@ -168,5 +168,7 @@ class Report(Model):
         default=None, description="The file found last that does not hold what was received"
     )
     last_loss: LastLoss | None = Field(default=None, description="The frames lost last, if any were")
-    storage: Storage | None = Field(default=None, description="The disk under the data folder")
-    buffer: Buffer = Field(default=Buffer(), description="The memory between the network and the disk")
+    storage: StorageReport | None = Field(default=None, description="The disk under the data folder")
+    buffer: BufferReport = Field(
+        default=BufferReport(), description="The memory between the network and the disk"
+    )

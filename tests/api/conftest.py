@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from tests.api.aggregations import DryRun
-from tests.api.lab import Api, Lab
+from tests.api.cluster import Api, Cluster
 from tests.api.operating import ACCOUNT, HOME, Operator, cluster_role
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.paths import CRD
@@ -69,6 +69,6 @@ def operator(plane: ControlPlane, api: Api, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def lab(plane: ControlPlane, api: Api, namespace: str) -> Lab:
+def lab(plane: ControlPlane, api: Api, namespace: str) -> Cluster:
     """Return a namespace to try the operator in."""
-    return Lab(plane, api, namespace)
+    return Cluster(plane, api, namespace)

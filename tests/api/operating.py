@@ -9,7 +9,7 @@ from urllib.request import urlopen
 
 import yaml
 
-from tests.api.lab import IMAGE, Json
+from tests.api.cluster import IMAGE, Json
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.process import Daemon, free_port, wait_for, without_proxies
 

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from tests.api.aggregations import with_claim
-from tests.api.lab import Api, Lab
+from tests.api.cluster import Api, Cluster
 from tests.api.operating import ACCOUNT, HOME, Operator, cluster_role
 from tests.cluster.controlplane import control_plane
 from tests.cluster.fixtures import enter
@@ -19,7 +19,9 @@ PLUGIN: Final = "OwnerReferencesPermissionEnforcement"
 
 
 @pytest.fixture(name="guarded", scope="module")
-def guarded_fixture(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Lab]:
+def guarded_fixture(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[Cluster]:
     """Yield a namespace of such a cluster, looked after by the operator."""
     with ExitStack() as stack:
         plane = enter(control_plane([PLUGIN]), stack, pytestconfig)
@@ -33,10 +35,10 @@ def guarded_fixture(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pyte
         operator = Operator(plane, tmp_path_factory.mktemp("operator"))
         stack.callback(operator.stop)
         operator.start()
-        yield Lab(plane, api, "lab")  # one namespace: the names of the resources differ
+        yield Cluster(plane, api, "lab")  # one namespace: the names of the resources differ
 
 
-def test_children_are_made_owned_and_put_back_there_too(guarded: Lab) -> None:
+def test_children_are_made_owned_and_put_back_there_too(guarded: Cluster) -> None:
     guarded.make("one", {"storage": {**with_claim("1Gi"), "reclaimPolicy": "Delete"}})
     guarded.wait_condition("one", "Reconciled", "True", "AsAsked")
     old = guarded.wait(Kind.STATEFUL_SET, "one", lambda _: True)["metadata"]["uid"]
@@ -45,7 +47,7 @@ def test_children_are_made_owned_and_put_back_there_too(guarded: Lab) -> None:
     guarded.wait_condition("one", "Reconciled", "True", "AsAsked")
 
 
-def test_a_reclaim_policy_that_the_cluster_does_not_let_us_change_is_told(guarded: Lab) -> None:
+def test_a_reclaim_policy_that_the_cluster_does_not_let_us_change_is_told(guarded: Cluster) -> None:
     guarded.make("two", {"storage": {**with_claim("1Gi"), "reclaimPolicy": "Delete"}})
     guarded.wait_condition("two", "Reconciled", "True", "AsAsked")
     guarded.edit(Kind.AGGREGATION, "two", {"spec": {"storage": {"reclaimPolicy": "Retain"}}})

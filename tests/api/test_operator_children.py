@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import pytest
 
 from tests.api.aggregations import with_claim
-from tests.api.lab import CHILDREN, Json, Lab
+from tests.api.cluster import CHILDREN, Cluster, Json
 from tests.api.operating import Operator
 from timestream_operator.objects import MANAGED_BY, Kind, dig
 
@@ -22,7 +22,7 @@ def container(stateful_set: Json) -> Json:
     return stateful_set["spec"]["template"]["spec"]["containers"][0]
 
 
-def test_a_resource_gets_all_its_children_and_owns_them(lab: Lab) -> None:
+def test_a_resource_gets_all_its_children_and_owns_them(lab: Cluster) -> None:
     uid = lab.make("one", MINIMAL)["metadata"]["uid"]
     for kind in CHILDREN:
         child = lab.wait(kind, "one", lambda _: True)
@@ -33,7 +33,7 @@ def test_a_resource_gets_all_its_children_and_owns_them(lab: Lab) -> None:
 
 
 def test_the_stateful_set_controller_makes_the_pod_and_its_mount_is_the_claim_that_was_named(
-    lab: Lab,
+    lab: Cluster,
 ) -> None:
     lab.make("one", {"storage": {"claimName": "data", "subPath": "lab/one"}})
     spec = lab.wait(Kind.POD, "one-0", lambda _: True)["spec"]
@@ -44,7 +44,7 @@ def test_the_stateful_set_controller_makes_the_pod_and_its_mount_is_the_claim_th
 
 
 @pytest.mark.parametrize("kind", CHILDREN, ids=lambda kind: kind.kind)
-def test_a_deleted_child_is_put_back(lab: Lab, kind: Kind) -> None:
+def test_a_deleted_child_is_put_back(lab: Cluster, kind: Kind) -> None:
     lab.make("one", MINIMAL)
     old = lab.wait(kind, "one", lambda _: True)["metadata"]["uid"]
     lab.settled("one")
@@ -77,7 +77,7 @@ EDITS: Final = {
 
 
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
-def test_an_edited_child_is_put_back(lab: Lab, edit: Edit) -> None:
+def test_an_edited_child_is_put_back(lab: Cluster, edit: Edit) -> None:
     lab.make("one", MINIMAL)
     lab.settled("one")
     before = lab.wait(edit.kind, "one", lambda _: True)
@@ -87,7 +87,7 @@ def test_an_edited_child_is_put_back(lab: Lab, edit: Edit) -> None:
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
 
 
-def test_a_child_that_lost_its_labels_and_its_owner_is_left_alone_and_told(lab: Lab) -> None:
+def test_a_child_that_lost_its_labels_and_its_owner_is_left_alone_and_told(lab: Cluster) -> None:
     lab.make("one", MINIMAL)
     lab.settled("one")
     lab.edit(Kind.ROLE, "one", {"metadata": {"labels": None, "ownerReferences": None}})
@@ -95,7 +95,9 @@ def test_a_child_that_lost_its_labels_and_its_owner_is_left_alone_and_told(lab: 
     assert "Role one exists" in said["message"]
 
 
-def test_an_object_of_somebody_else_is_never_touched_and_the_resource_heals_when_it_goes(lab: Lab) -> None:
+def test_an_object_of_somebody_else_is_never_touched_and_the_resource_heals_when_it_goes(
+    lab: Cluster,
+) -> None:
     foreign = {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -112,7 +114,7 @@ def test_an_object_of_somebody_else_is_never_touched_and_the_resource_heals_when
     lab.wait_condition("one", "Reconciled", "True", "AsAsked")
 
 
-def test_two_resources_do_not_disturb_each_other(lab: Lab) -> None:
+def test_two_resources_do_not_disturb_each_other(lab: Cluster) -> None:
     lab.make("one", MINIMAL)
     lab.make("one-b", MINIMAL)
     lab.settled("one-b")
@@ -127,7 +129,7 @@ def test_two_resources_do_not_disturb_each_other(lab: Lab) -> None:
     assert [rule["resourceNames"] for rule in rules] == [["one-b"]]
 
 
-def test_a_resource_of_the_same_name_made_again_gets_children_of_its_own(lab: Lab) -> None:
+def test_a_resource_of_the_same_name_made_again_gets_children_of_its_own(lab: Cluster) -> None:
     first = lab.make("one", MINIMAL)["metadata"]["uid"]
     lab.settled("one")
     lab.delete(Kind.AGGREGATION, "one")
@@ -140,7 +142,7 @@ def test_a_resource_of_the_same_name_made_again_gets_children_of_its_own(lab: La
     lab.wait_condition("one", "Reconciled", "True", "AsAsked")
 
 
-def test_children_are_not_made_again_while_their_resource_is_being_deleted(lab: Lab) -> None:
+def test_children_are_not_made_again_while_their_resource_is_being_deleted(lab: Cluster) -> None:
     lab.make("one", MINIMAL)
     lab.settled("one")
     lab.edit(Kind.AGGREGATION, "one", {"metadata": {"finalizers": ["example.org/wait"]}})
@@ -152,7 +154,7 @@ def test_children_are_not_made_again_while_their_resource_is_being_deleted(lab: 
     lab.wait_gone(Kind.STATEFUL_SET, "one")
 
 
-def test_suspend_stops_the_pod_and_its_end_starts_it_again(lab: Lab) -> None:
+def test_suspend_stops_the_pod_and_its_end_starts_it_again(lab: Cluster) -> None:
     lab.make("one", MINIMAL)
     lab.wait(Kind.POD, "one-0", lambda _: True)
     lab.edit(Kind.AGGREGATION, "one", {"spec": {"suspend": True}})
@@ -164,7 +166,7 @@ def test_suspend_stops_the_pod_and_its_end_starts_it_again(lab: Lab) -> None:
     lab.wait(Kind.POD, "one-0", lambda _: True)
 
 
-def test_an_edit_of_time_per_file_replaces_the_pod_at_once(lab: Lab) -> None:
+def test_an_edit_of_time_per_file_replaces_the_pod_at_once(lab: Cluster) -> None:
     lab.make("one", MINIMAL)
     old = lab.run_pod("one")["metadata"]["uid"]
     lab.edit(Kind.AGGREGATION, "one", {"spec": {"timePerFile": "90s"}})
@@ -172,7 +174,7 @@ def test_an_edit_of_time_per_file_replaces_the_pod_at_once(lab: Lab) -> None:
     assert "--time-per-file=90" in new["spec"]["containers"][0]["args"]
 
 
-def test_an_edit_heals_a_pod_that_never_became_ready(lab: Lab) -> None:
+def test_an_edit_heals_a_pod_that_never_became_ready(lab: Cluster) -> None:
     lab.make("one", {**MINIMAL, "image": "recorder.example.org/typo:1"})
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}
     old = lab.set_pod("one", waiting, ready=False)["metadata"]["uid"]
@@ -182,7 +184,7 @@ def test_an_edit_heals_a_pod_that_never_became_ready(lab: Lab) -> None:
     assert new["spec"]["containers"][0]["image"] == "recorder.example.org/recorder:2"
 
 
-def test_what_needs_no_restart_causes_none(lab: Lab) -> None:
+def test_what_needs_no_restart_causes_none(lab: Cluster) -> None:
     lab.make("one", {"storage": with_claim("1Gi")})
     pod = lab.run_pod("one")["metadata"]["uid"]
     revision = lab.wait(Kind.STATEFUL_SET, "one", lambda it: it["status"].get("updateRevision"))
@@ -196,7 +198,7 @@ def test_what_needs_no_restart_causes_none(lab: Lab) -> None:
     assert lab.wait(Kind.POD, "one-0", lambda _: True)["metadata"]["uid"] == pod
 
 
-def test_no_finalizer_and_no_annotation_is_put_on_the_resource(lab: Lab) -> None:
+def test_no_finalizer_and_no_annotation_is_put_on_the_resource(lab: Cluster) -> None:
     lab.make("one", MINIMAL)
     lab.run_pod("one")
     metadata = lab.wait_condition("one", "Ready", "True", "PodReady") and lab.settled("one")["metadata"]
@@ -204,7 +206,7 @@ def test_no_finalizer_and_no_annotation_is_put_on_the_resource(lab: Lab) -> None
     assert "annotations" not in metadata
 
 
-def test_a_recorder_that_does_not_report_has_no_rights_and_no_token(lab: Lab) -> None:
+def test_a_recorder_that_does_not_report_has_no_rights_and_no_token(lab: Cluster) -> None:
     lab.make("one", {**MINIMAL, "statusReporting": False})
     lab.settled("one")
     assert not lab.wait(Kind.ROLE, "one", lambda _: True).get("rules")
@@ -212,7 +214,7 @@ def test_a_recorder_that_does_not_report_has_no_rights_and_no_token(lab: Lab) ->
     assert pod["automountServiceAccountToken"] is False
 
 
-def test_the_story_is_told_by_events(lab: Lab, operator: Operator) -> None:
+def test_the_story_is_told_by_events(lab: Cluster, operator: Operator) -> None:
     lab.make("one", MINIMAL)
     lab.run_pod("one")
     lab.report("one")

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from tests.api.lab import CHILDREN, Api, Json, Lab
+from tests.api.cluster import CHILDREN, Api, Cluster, Json
 from tests.api.operating import HOME, Operator, operator_rules, role_of
 from tests.cluster.controlplane import ControlPlane
 from timestream_operator.objects import Kind
@@ -20,7 +20,7 @@ STEADY: Final = 4.0
 
 
 @pytest.fixture(name="confined")
-def confined_fixture(lab: Lab) -> Lab:
+def confined_fixture(lab: Cluster) -> Cluster:
     """Return the lab once the operator's account has a Role there, and nothing elsewhere."""
     meta: Json = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "operator"}}
     role = {**meta, "kind": "Role", "rules": operator_rules()}
@@ -31,7 +31,7 @@ def confined_fixture(lab: Lab) -> Lab:
 
 
 @contextmanager
-def operating(lab: Lab, folder: Path) -> Generator[Operator]:
+def operating(lab: Cluster, folder: Path) -> Generator[Operator]:
     """Run an operator that looks after one namespace; it must end well."""
     operator = Operator(lab.plane, folder, f"--namespace={lab.namespace}")
     operator.start()
@@ -43,7 +43,7 @@ def operating(lab: Lab, folder: Path) -> Generator[Operator]:
     assert "Traceback" not in operator.log
 
 
-def recording(lab: Lab) -> None:
+def recording(lab: Cluster) -> None:
     lab.make_claim("data")
     lab.make("one", MINIMAL)
     lab.run_pod("one")
@@ -52,9 +52,9 @@ def recording(lab: Lab) -> None:
 
 
 def test_it_works_with_roles_in_its_namespaces_alone_and_sees_no_others(
-    confined: Lab, plane: ControlPlane, api: Api, tmp_path: Path
+    confined: Cluster, plane: ControlPlane, api: Api, tmp_path: Path
 ) -> None:
-    elsewhere = Lab(plane, api, HOME)
+    elsewhere = Cluster(plane, api, HOME)
     with operating(confined, tmp_path):
         elsewhere.make("one", MINIMAL)
         recording(confined)
@@ -64,7 +64,7 @@ def test_it_works_with_roles_in_its_namespaces_alone_and_sees_no_others(
 
 
 def test_a_steady_stream_costs_no_write_and_neither_does_a_restart_of_the_operator(
-    confined: Lab, tmp_path: Path
+    confined: Cluster, tmp_path: Path
 ) -> None:
     with operating(confined, tmp_path):
         recording(confined)
@@ -79,7 +79,7 @@ def test_a_steady_stream_costs_no_write_and_neither_does_a_restart_of_the_operat
         confined.wait(Kind.STATEFUL_SET, "one", lambda it: it["spec"]["replicas"] == 1)
 
 
-def test_a_further_report_costs_no_write_of_the_operator(confined: Lab, tmp_path: Path) -> None:
+def test_a_further_report_costs_no_write_of_the_operator(confined: Cluster, tmp_path: Path) -> None:
     with operating(confined, tmp_path) as operator:
         recording(confined)
         time.sleep(1)
@@ -95,7 +95,7 @@ def test_a_further_report_costs_no_write_of_the_operator(confined: Lab, tmp_path
         assert operator.log.count("reconciled") == lines
 
 
-def test_a_resource_is_deleted_whole_while_the_operator_is_away(confined: Lab, tmp_path: Path) -> None:
+def test_a_resource_is_deleted_whole_while_the_operator_is_away(confined: Cluster, tmp_path: Path) -> None:
     with operating(confined, tmp_path):
         recording(confined)
     confined.delete(Kind.AGGREGATION, "one")
@@ -106,7 +106,7 @@ def test_a_resource_is_deleted_whole_while_the_operator_is_away(confined: Lab, t
 
 
 def test_what_happened_while_the_operator_was_away_is_made_good_when_it_is_back(
-    confined: Lab, tmp_path: Path
+    confined: Cluster, tmp_path: Path
 ) -> None:
     with operating(confined, tmp_path):
         recording(confined)
@@ -123,7 +123,7 @@ def test_what_happened_while_the_operator_was_away_is_made_good_when_it_is_back(
         )
 
 
-def test_it_goes_on_after_the_api_server_was_away(confined: Lab, tmp_path: Path) -> None:
+def test_it_goes_on_after_the_api_server_was_away(confined: Cluster, tmp_path: Path) -> None:
     with operating(confined, tmp_path) as operator:
         recording(confined)
         confined.plane.stop_api_server()
@@ -134,7 +134,7 @@ def test_it_goes_on_after_the_api_server_was_away(confined: Lab, tmp_path: Path)
         assert operator.daemon.alive()
 
 
-def test_it_says_in_one_line_what_it_may_not_do_and_starts_when_it_may(lab: Lab, tmp_path: Path) -> None:
+def test_it_says_in_one_line_what_it_may_not_do_and_starts_when_it_may(lab: Cluster, tmp_path: Path) -> None:
     operator = Operator(lab.plane, tmp_path, f"--namespace={lab.namespace}")
     operator.daemon.start()
     try:

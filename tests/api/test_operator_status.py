@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.api.lab import Json, Lab, condition
+from tests.api.cluster import Cluster, Json, condition
 from timestream_operator.objects import Kind
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.usefixtures("operator"), pytest.mark.timeout(120)]
@@ -13,14 +13,14 @@ MINIMAL: Final[Json] = {"storage": {"claimName": "data"}}
 ALL: Final = {"Reconciled", "Ready", "Connected", "Recording", "StorageReady", "DataIntact"}
 
 
-def running(lab: Lab) -> None:
+def running(lab: Cluster) -> None:
     lab.make_claim("data")
     lab.make("one", MINIMAL)
     lab.run_pod("one")
     lab.wait_condition("one", "Ready", "True", "PodReady")
 
 
-def test_all_conditions_are_there_from_the_first_look_and_say_which_spec_they_speak_of(lab: Lab) -> None:
+def test_all_conditions_are_there_from_the_first_look_and_say_which_spec_they_speak_of(lab: Cluster) -> None:
     lab.make("one", MINIMAL)
     resource = lab.settled("one")
     conditions = resource["status"]["conditions"]
@@ -30,7 +30,7 @@ def test_all_conditions_are_there_from_the_first_look_and_say_which_spec_they_sp
     assert all(entry["message"] for entry in conditions)
 
 
-def test_a_report_turns_the_conditions_and_kubectl_can_wait_for_them(lab: Lab) -> None:
+def test_a_report_turns_the_conditions_and_kubectl_can_wait_for_them(lab: Cluster) -> None:
     running(lab)
     lab.wait_phase("one", "Waiting")
     lab.report("one")
@@ -70,7 +70,7 @@ def test_a_report_turns_the_conditions_and_kubectl_can_wait_for_them(lab: Lab) -
     ids=["idle", "not connected", "disk full", "little space", "held back"],
 )
 def test_what_the_recorder_reports_decides_the_phase(
-    lab: Lab, parts: dict[str, Any], phase: str, kind: str, reason: str
+    lab: Cluster, parts: dict[str, Any], phase: str, kind: str, reason: str
 ) -> None:
     running(lab)
     given = {name: part for name, part in parts.items() if part is not None}
@@ -81,7 +81,7 @@ def test_what_the_recorder_reports_decides_the_phase(
     assert lab.wait_phase("one", phase)["status"]["reason"] == reason
 
 
-def test_frames_that_the_current_acquisition_lacks_are_told_while_recording_goes_on(lab: Lab) -> None:
+def test_frames_that_the_current_acquisition_lacks_are_told_while_recording_goes_on(lab: Cluster) -> None:
     running(lab)
     lab.report("one", acquisition={"baseName": "17955/a", "started": "2026-01-01T00:00:00Z", "lost": 7})
     assert "7 frames" in lab.wait_condition("one", "DataIntact", "False", "FramesLost")["message"]
@@ -90,7 +90,7 @@ def test_frames_that_the_current_acquisition_lacks_are_told_while_recording_goes
     lab.wait_condition("one", "DataIntact", "True", "NothingLost")
 
 
-def test_a_report_that_is_too_old_says_nothing_about_now(lab: Lab) -> None:
+def test_a_report_that_is_too_old_says_nothing_about_now(lab: Cluster) -> None:
     running(lab)
     lab.report("one")
     since = lab.wait_condition("one", "Connected", "True", "Connected")["lastTransitionTime"]
@@ -104,7 +104,7 @@ def test_a_report_that_is_too_old_says_nothing_about_now(lab: Lab) -> None:
     assert lab.wait_phase("one", "Degraded")["status"]["reason"] == "ReportStale"
 
 
-def test_a_report_grows_too_old_by_itself(lab: Lab) -> None:
+def test_a_report_grows_too_old_by_itself(lab: Cluster) -> None:
     running(lab)
     lab.set_pod("one", {"running": {"startedAt": "2020-01-01T00:00:00Z"}}, ready=True)
     lab.report("one", age=175)
@@ -112,7 +112,7 @@ def test_a_report_grows_too_old_by_itself(lab: Lab) -> None:
     lab.wait_condition("one", "Connected", "Unknown", "ReportStale")
 
 
-def test_a_report_of_the_process_before_says_nothing_about_the_one_that_runs_now(lab: Lab) -> None:
+def test_a_report_of_the_process_before_says_nothing_about_the_one_that_runs_now(lab: Cluster) -> None:
     running(lab)
     lab.report("one", age=100)
     lab.wait_condition("one", "Connected", "Unknown", "NoReport")
@@ -138,7 +138,7 @@ CRASHED: Final = {
     ids=["crashes", "no image", "no secret"],
 )
 def test_a_pod_that_does_not_run_says_why(
-    lab: Lab, waiting: Json, last: Json | None, phase: str, words: str
+    lab: Cluster, waiting: Json, last: Json | None, phase: str, words: str
 ) -> None:
     lab.make_claim("data")
     lab.make("one", MINIMAL)
@@ -149,7 +149,7 @@ def test_a_pod_that_does_not_run_says_why(
     assert lab.wait_phase("one", phase)["status"]["reason"] == waiting["reason"]
 
 
-def test_a_pod_that_no_node_takes_says_why(lab: Lab) -> None:
+def test_a_pod_that_no_node_takes_says_why(lab: Cluster) -> None:
     lab.make_claim("data")
     lab.make("one", MINIMAL)
     lab.wait(Kind.POD, "one-0", lambda _: True)
@@ -164,7 +164,7 @@ def test_a_pod_that_no_node_takes_says_why(lab: Lab) -> None:
     assert "0/3 nodes are available" in said["message"]
 
 
-def test_a_quota_that_forbids_the_pod_is_named(lab: Lab) -> None:
+def test_a_quota_that_forbids_the_pod_is_named(lab: Cluster) -> None:
     quota = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
@@ -186,7 +186,7 @@ def test_a_quota_that_forbids_the_pod_is_named(lab: Lab) -> None:
     assert "exceeded quota: none" in condition(said, "Ready")["message"]
 
 
-def test_what_the_operator_writes_is_put_back_and_the_report_is_left_alone(lab: Lab) -> None:
+def test_what_the_operator_writes_is_put_back_and_the_report_is_left_alone(lab: Cluster) -> None:
     running(lab)
     lab.report("one")
     before = lab.wait_phase("one", "Recording")["status"]
@@ -198,7 +198,7 @@ def test_what_the_operator_writes_is_put_back_and_the_report_is_left_alone(lab: 
     assert after["aggregator"] == before["aggregator"]
 
 
-def test_the_transition_time_stays_while_the_status_stays(lab: Lab) -> None:
+def test_the_transition_time_stays_while_the_status_stays(lab: Cluster) -> None:
     running(lab)
     lab.report("one")
     before = lab.wait_condition("one", "Recording", "True", "Recording")
@@ -208,7 +208,7 @@ def test_the_transition_time_stays_while_the_status_stays(lab: Lab) -> None:
     assert after["observedGeneration"] == 2
 
 
-def test_the_recorder_itself_may_report_and_nothing_else(lab: Lab) -> None:
+def test_the_recorder_itself_may_report_and_nothing_else(lab: Cluster) -> None:
     running(lab)
     recorder = lab.plane.kubectl_as(lab.namespace, "one")
     can = ["auth", "can-i", "--namespace", lab.namespace]

@@ -5,7 +5,7 @@ from typing import Final
 import pytest
 
 from tests.api.aggregations import with_claim
-from tests.api.lab import Json, Lab
+from tests.api.cluster import Cluster, Json
 from timestream_operator.objects import Kind
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.usefixtures("operator"), pytest.mark.timeout(120)]
@@ -20,7 +20,7 @@ def storage(amount: str, **more: str) -> Json:
     return {"storage": {**with_claim(amount), **more}}
 
 
-def test_a_claim_is_made_as_the_template_says_and_mounted(lab: Lab) -> None:
+def test_a_claim_is_made_as_the_template_says_and_mounted(lab: Cluster) -> None:
     template = with_claim("1Gi", storageClassName="fast")
     template["volumeClaimTemplate"]["metadata"] = {
         "labels": {"lab": "a"},
@@ -36,7 +36,7 @@ def test_a_claim_is_made_as_the_template_says_and_mounted(lab: Lab) -> None:
 
 
 def test_a_claim_that_was_made_stays_with_its_files_when_the_resource_goes_and_is_taken_up_again(
-    lab: Lab,
+    lab: Cluster,
 ) -> None:
     lab.make("one", storage("1Gi"))
     made = lab.wait(Kind.CLAIM, "one-data", lambda _: True)["metadata"]
@@ -49,7 +49,7 @@ def test_a_claim_that_was_made_stays_with_its_files_when_the_resource_goes_and_i
     assert lab.wait(Kind.CLAIM, "one-data", lambda _: True)["metadata"]["uid"] == made["uid"]
 
 
-def test_a_claim_goes_with_the_resource_where_reclaim_policy_says_delete(lab: Lab) -> None:
+def test_a_claim_goes_with_the_resource_where_reclaim_policy_says_delete(lab: Cluster) -> None:
     lab.make("one", storage("1Gi", reclaimPolicy="Delete"))
     lab.wait(Kind.CLAIM, "one-data", lambda claim: claim["metadata"].get("ownerReferences"))
     lab.settled("one")
@@ -57,7 +57,7 @@ def test_a_claim_goes_with_the_resource_where_reclaim_policy_says_delete(lab: La
     lab.wait_gone(Kind.CLAIM, "one-data")
 
 
-def test_reclaim_policy_can_change_in_both_directions(lab: Lab) -> None:
+def test_reclaim_policy_can_change_in_both_directions(lab: Cluster) -> None:
     lab.make("one", storage("1Gi", reclaimPolicy="Delete"))
     lab.wait(Kind.CLAIM, "one-data", lambda claim: claim["metadata"].get("ownerReferences"))
     lab.edit(Kind.AGGREGATION, "one", {"spec": {"storage": {"reclaimPolicy": "Retain"}}})
@@ -74,7 +74,7 @@ def grow(amount: str) -> Json:
     }
 
 
-def test_raising_the_template_grows_the_claim_and_what_a_person_grew_is_not_shrunk(lab: Lab) -> None:
+def test_raising_the_template_grows_the_claim_and_what_a_person_grew_is_not_shrunk(lab: Cluster) -> None:
     make_class(lab)
     template = with_claim("1Gi", storageClassName=CLASS)
     lab.provide_volume("one-data", CLASS)
@@ -89,7 +89,7 @@ def test_raising_the_template_grows_the_claim_and_what_a_person_grew_is_not_shru
     assert size(lab.wait(Kind.CLAIM, "one-data", lambda _: True)) == "4Gi"
 
 
-def test_a_volume_that_cannot_grow_is_told_and_the_recorder_goes_on(lab: Lab) -> None:
+def test_a_volume_that_cannot_grow_is_told_and_the_recorder_goes_on(lab: Cluster) -> None:
     lab.provide_volume("one-data")
     lab.make("one", storage("1Gi"))
     pod = lab.run_pod("one")["metadata"]["uid"]
@@ -102,7 +102,7 @@ def test_a_volume_that_cannot_grow_is_told_and_the_recorder_goes_on(lab: Lab) ->
     assert lab.wait(Kind.POD, "one-0", lambda _: True)["metadata"]["uid"] == pod
 
 
-def test_a_missing_claim_is_named_and_heals_when_it_is_made(lab: Lab) -> None:
+def test_a_missing_claim_is_named_and_heals_when_it_is_made(lab: Cluster) -> None:
     lab.make("one", {"storage": {"claimName": "telescope-data"}})
     said = lab.wait_condition("one", "StorageReady", "False", "ClaimMissing")
     assert "PersistentVolumeClaim telescope-data does not exist" in said["message"]
@@ -111,7 +111,7 @@ def test_a_missing_claim_is_named_and_heals_when_it_is_made(lab: Lab) -> None:
     lab.wait_condition("one", "StorageReady", "True", "Bound")
 
 
-def test_a_claim_that_is_deleted_while_its_pod_runs_is_told(lab: Lab) -> None:
+def test_a_claim_that_is_deleted_while_its_pod_runs_is_told(lab: Cluster) -> None:
     lab.make_claim("data")
     lab.make("one", {"storage": {"claimName": "data"}})
     lab.run_pod("one")
@@ -123,7 +123,7 @@ def test_a_claim_that_is_deleted_while_its_pod_runs_is_told(lab: Lab) -> None:
     lab.wait_condition("one", "StorageReady", "False", "ClaimMissing")
 
 
-def test_a_claim_without_a_volume_says_why(lab: Lab) -> None:
+def test_a_claim_without_a_volume_says_why(lab: Cluster) -> None:
     lab.make_claim("data", bound=False)
     lab.make("one", {"storage": {"claimName": "data"}})
     lab.wait_condition("one", "StorageReady", "False", "ClaimPending")
@@ -131,7 +131,7 @@ def test_a_claim_without_a_volume_says_why(lab: Lab) -> None:
     assert "no persistent volumes available" in said["message"]
 
 
-def test_a_claim_whose_volume_is_gone_is_told(lab: Lab) -> None:
+def test_a_claim_whose_volume_is_gone_is_told(lab: Cluster) -> None:
     lab.make_claim("data")
     lab.make("one", {"storage": {"claimName": "data"}})
     lab.wait_condition("one", "StorageReady", "True", "Bound")
@@ -141,14 +141,14 @@ def test_a_claim_whose_volume_is_gone_is_told(lab: Lab) -> None:
     lab.wait_condition("one", "StorageReady", "False", "ClaimLost")
 
 
-def test_a_claim_of_the_name_that_the_operator_would_give_is_not_taken(lab: Lab) -> None:
+def test_a_claim_of_the_name_that_the_operator_would_give_is_not_taken(lab: Cluster) -> None:
     lab.make_claim("one-data")
     lab.make("one", storage("1Gi"))
     said = lab.wait_condition("one", "Reconciled", "False", "NameTaken")
     assert "PersistentVolumeClaim one-data exists" in said["message"]
 
 
-def make_class(lab: Lab) -> None:
+def make_class(lab: Cluster) -> None:
     """Have a storage class whose volumes can grow; nobody provides any."""
     body = {
         "apiVersion": "storage.k8s.io/v1",

@@ -1,7 +1,7 @@
 """`make bench`: what recording costs beside its peers, in turn, as ratios pair by pair.
 
 The limit is a program that receives into memory and writes the same bytes. CPU by each process's own clock; with
-neighbours on the machine compare ratios, not seconds.
+observers on the machine compare ratios, not seconds.
 """
 
 import os

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.faults.network.lab import small_disk
+from tests.faults.network.hosts import small_disk
 from tests.faults.network.process import Holdings
 from tests.faults.network.relay import Relay
 from tests.faults.network.soak_account import RunningAccount

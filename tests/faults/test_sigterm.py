@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.account import assert_spt3g_reads, sent_bytes, settle
 from tests.faults.network.api_server import Answer, ApiServer, environment, in_a_pod
-from tests.faults.network.lab import NEEDS_ROOT, enlarge, small_disk, two_hosts
+from tests.faults.network.hosts import NEEDS_ROOT, enlarge, small_disk, two_hosts
 from tests.faults.network.names import NameService, asking
 from tests.tools.authority import make_account
 from tests.tools.frames import frame_bytes

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from tests.fuzz.properties import spt3g_loads
 from tests.machine.disk_layers import File
+from tests.machine.run import ROOT, STAGING, TurnedClock
 from tests.machine.simulated_disk import SimulatedDisk
-from tests.machine.world import ROOT, STAGING, TurnedClock
 from tests.tools.plain import parse
 from timestream_aggregator.disk.folder import OWN_FOLDER
 from timestream_aggregator.ledger.file import NAME

@@ -8,8 +8,8 @@ from typing import Final
 
 from hypothesis import strategies as st
 
+from tests.machine.run import EPOCH
 from tests.machine.simulated_disk import Fault
-from tests.machine.world import EPOCH
 from tests.tools.made_frames import frame
 
 

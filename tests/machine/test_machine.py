@@ -16,23 +16,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from tests.machine.guarded_disk import frames_of, is_observation, is_published
+from tests.machine.invariants import Invariants
+from tests.machine.run import STAGING
 from tests.machine.simulated_disk import Fault
-from tests.machine.stage import Stage
 from tests.machine.story import BATCHES, FAILURES, KILLS, SHORT_WRITES, Batch
-from tests.machine.world import STAGING
-from tests.tools.long import LONG
+from tests.tools.long import LONG, size
 from tests.tools.made_frames import frame
-from timestream_aggregator.buffer import Stopped
+from timestream_aggregator.buffer import NoMore
 
-LONG: Final = bool({"TIMESTREAM_LONG", "TIMESTREAM_MACHINE_EXAMPLES"} & os.environ.keys())
-EXAMPLES: Final = int(os.environ.get("TIMESTREAM_MACHINE_EXAMPLES", "250" if LONG else "25"))
+EXAMPLES: Final = int(os.environ.get("TIMESTREAM_MACHINE_EXAMPLES", str(size(25, 250))))
 STEPS: Final = int(os.environ.get("TIMESTREAM_MACHINE_STEPS", "30"))
 
 
 RUNNING: Final = precondition(lambda self: self.run is not None)
 
 
-class RecorderMachine(Stage):
+class RecorderMachine(Invariants):
     """Rules are what may happen; after each, all invariants of the stage have to hold."""
 
     @rule(batches=BATCHES, power_lost=st.booleans(), recovers_first=st.booleans())
@@ -155,7 +154,7 @@ class RecorderMachine(Stage):
         run = self.run
         assert run is not None
         run.output.stop(10.0)
-        run.supply.items.append(Stopped())
+        run.supply.items.append(NoMore())
         going = self.work()
         if self.run is None:
             return

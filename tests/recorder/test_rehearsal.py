@@ -16,7 +16,7 @@ from typing import Any
 from tests.tools.ports import reserve
 from tests.tools.recorder import Recorder, published
 from timestream_aggregator.g3.parser import Frame, Parser
-from timestream_aggregator.ledger.summary import journal_of
+from timestream_aggregator.ledger.summary import summary_of
 
 STREAM = ("--channels=4", "--sample-rate=40", "--frame-time=0.1", "--sessions=1")
 
@@ -100,12 +100,12 @@ def numbers(folder: Path) -> dict[int, Counter[int]]:
 
 def assert_accounted(rehearsal: Rehearsal) -> None:
     """AssertionError unless each number is in one file or lost by the ledger, and verify agrees with both."""
-    journal = journal_of(rehearsal.folder)
-    assert journal is not None
+    summary = summary_of(rehearsal.folder)
+    assert summary is not None
     sessions = numbers(rehearsal.folder)
     assert sessions
     for session, counts in sessions.items():
-        lost = list(spread(journal.losses, session))
+        lost = list(spread(summary.losses, session))
         assert sorted([*counts.elements(), *lost]) == list(range(max(counts) + 1)), (session, counts, lost)
     assert rehearsal.verified == 0, rehearsal.found
 

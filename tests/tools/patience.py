@@ -1,6 +1,6 @@
 """How long a test waits for what is to happen, before it takes it that it never will.
 
-Not a measure of speed: neighbours on a busy machine may take most of it.
+Not a measure of speed: observers on a busy machine may take most of it.
 """
 
 from typing import Final

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from timestream_aggregator.buffer import SEGMENT_BYTES, Buffer, Connected, Received, Segment
+from timestream_aggregator.buffer import SEGMENT_BYTES, Buffer, LinkUp, Received, Segment
 from timestream_aggregator.core.actions import Moment
 
 
@@ -109,7 +109,7 @@ def test_bytes_that_arrived_apart_keep_their_times() -> None:
 
 def test_items_keep_their_order_and_taking_waits_for_them() -> None:
     buffer = Buffer(4 * SEGMENT_BYTES)
-    connected = Connected(1, Moment(0, 0))
+    connected = LinkUp(1, Moment(0, 0))
     threading.Timer(0.05, buffer.put, [connected]).start()
     assert buffer.take(5) is connected
     start = time.monotonic()

@@ -16,7 +16,7 @@ from timestream_aggregator.disk.folder import DataFolder, UnusableFolderError, w
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.ledger.recent import read
-from timestream_aggregator.recovery.recovery import Recovered, Recovery
+from timestream_aggregator.recovery.recovery import Outcome, Recovery
 from timestream_api.ledger import Fact
 
 STREAM: Final = "recover"
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     return int(any(outcome.trouble for outcome in outcomes))
 
 
-def recover(root: Path) -> list[Recovered]:
+def recover(root: Path) -> list[Outcome]:
     """Return what became of each file that was left in the data folder `root`.
 
     Raises:
@@ -65,7 +65,7 @@ def recover(root: Path) -> list[Recovered]:
         ledger.close()
 
 
-def _table(outcomes: Iterable[Recovered]) -> Iterator[str]:
+def _table(outcomes: Iterable[Outcome]) -> Iterator[str]:
     """Yield a line for each file, and a summary."""
     done = list(outcomes)
     if not done:

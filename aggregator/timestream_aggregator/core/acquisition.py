@@ -10,7 +10,7 @@ from typing import Final
 
 from timestream_aggregator.core.actions import Action, Close, Moment, Note, NoteKind, Open, Write, WriteHead
 from timestream_aggregator.core.naming import Base, FileId, base_for, safe_stream_id, usable_session
-from timestream_aggregator.core.numbering import Missing, Numbers, Renumbered, Repeated
+from timestream_aggregator.core.numbering import Missing, Numbers, Repeated, WentBack
 from timestream_aggregator.core.progress import NOTHING_YET, Event, Progress, Snapshot, State, advance
 from timestream_aggregator.core.replay import Replay
 from timestream_aggregator.g3.parser import Frame
@@ -191,11 +191,11 @@ class Recording:
             actions.append(self._note(frame, found))
         return not isinstance(found, Repeated)
 
-    def _note(self, frame: Frame, found: Missing | Renumbered | Repeated) -> Note:
+    def _note(self, frame: Frame, found: Missing | WentBack | Repeated) -> Note:
         if isinstance(found, Repeated):
             return _duplicate(frame)
         fields = {"session_id": self._session.id, "first": found.first, "last": found.last}
-        if isinstance(found, Renumbered):
+        if isinstance(found, WentBack):
             return Note(NoteKind.RENUMBERED, fields)
         self._missed = found.count
         return Note(NoteKind.LOSS, {**fields, "count": found.count, "cause": found.cause})

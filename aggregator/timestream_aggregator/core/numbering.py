@@ -26,7 +26,7 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
-class Renumbered:
+class WentBack:
     """The streamer's count went back from `last` to `first` with a frame that had not come before."""
 
     last: int
@@ -38,7 +38,7 @@ class Repeated:
 
 
 REPEATED: Final = Repeated()
-Verdict = Missing | Renumbered | Repeated | None
+Verdict = Missing | WentBack | Repeated | None
 
 
 class Numbers:
@@ -75,7 +75,7 @@ class Numbers:
         self._highest = number
         if highest is None or number == highest + 1:
             return None
-        return Missing(highest + 1, number - 1, cause) if number > highest else Renumbered(highest, number)
+        return Missing(highest + 1, number - 1, cause) if number > highest else WentBack(highest, number)
 
     def _remember(self, number: int, crc: int) -> None:
         if len(self._recent) >= _GENERATION:

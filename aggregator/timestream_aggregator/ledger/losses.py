@@ -7,7 +7,7 @@ from datetime import datetime
 
 from timestream_aggregator.clock import SYSTEM, Clock
 from timestream_aggregator.ledger.file import Ledger
-from timestream_aggregator.logs import Seldom
+from timestream_aggregator.logs import RateLimited
 from timestream_api import report
 from timestream_api.ledger import Loss
 from timestream_api.report import LossCause
@@ -43,11 +43,11 @@ class Losses:
     clock: Clock = SYSTEM
     state: LossesState = LossesState()
     _adding: threading.Lock = field(default_factory=threading.Lock)
-    _seldom: Seldom = field(init=False)
+    _limited: RateLimited = field(init=False)
 
     def __post_init__(self) -> None:
         """Log seldom: a stream of damaged frames is as many losses."""
-        self._seldom = Seldom(self.log)
+        self._limited = RateLimited(self.log)
 
     def note(self, lost: Lost, at: datetime | None = None) -> None:
         """Count `lost` and tell of it."""
@@ -73,7 +73,7 @@ class Losses:
             self.state = LossesState(self.state.count + lost.count, latest)
         self.ledger.note(fact, when)
         told = fact.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
-        self._seldom.log(logging.WARNING, "loss", told)
+        self._limited.log(logging.WARNING, "loss", told)
 
 
 @dataclass(slots=True)

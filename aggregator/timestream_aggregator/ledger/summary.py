@@ -56,7 +56,7 @@ class FileEntry:
 
 
 @dataclass(slots=True)
-class Missing:
+class FrameRange:
     """Frames that are in no file, or that came again: first and last frame_num, how many, when, why."""
 
     what: str
@@ -83,21 +83,23 @@ class Piece:
 
 
 @dataclass(slots=True)
-class Journal:
+class LedgerSummary:
     """The ledger of the data folder `root`, as far as it has been read."""
 
     root: Path
     files: dict[str, FileEntry] = field(default_factory=dict[str, FileEntry])
     removed: set[str] = field(default_factory=set[str])
-    losses: list[Missing] = field(default_factory=list[Missing])
-    duplicates: list[Missing] = field(default_factory=list[Missing])
+    losses: list[FrameRange] = field(default_factory=list[FrameRange])
+    duplicates: list[FrameRange] = field(default_factory=list[FrameRange])
     renumbered: set[tuple[int | None, int, int]] = field(default_factory=set[tuple[int | None, int, int]])
     pieces: list[Piece] = field(default_factory=list[Piece])
     quarantined: int = 0  # pieces
     quarantined_bytes: int = 0
     dropped: int = 0  # lines that could not be kept
     _read: int = 0
-    _by_session: dict[int | None, list[Missing]] = field(default_factory=dict[int | None, list[Missing]])
+    _by_session: dict[int | None, list[FrameRange]] = field(
+        default_factory=dict[int | None, list[FrameRange]]
+    )
 
     @property
     def path(self) -> Path:
@@ -119,7 +121,7 @@ class Journal:
 
     def known(
         self, session: int | None, first: int, last: int
-    ) -> tuple[list[Missing], list[tuple[int, int]]]:
+    ) -> tuple[list[FrameRange], list[tuple[int, int]]]:
         """Return which losses tell of the missing numbers `first` to `last`, and the numbers none tells of."""
         tell = [
             loss
@@ -182,7 +184,7 @@ class Journal:
             entry.good, entry.sha256, entry.why = fact.good, fact.sha256, fact.why
 
     def _take_loss(self, line: Line, fact: Loss) -> None:
-        loss = Missing(
+        loss = FrameRange(
             "lost",
             line.time,
             line.stream,
@@ -209,7 +211,7 @@ class Journal:
         ):
             last.count, last.last = last.count + 1, number
             return
-        found = Missing(what, line.time, line.stream, 1, fact.session_id, number, number, "sent again")
+        found = FrameRange(what, line.time, line.stream, 1, fact.session_id, number, number, "sent again")
         self.duplicates.append(found)
 
     def _take_piece(self, line: Line, size: int, why: str, kept: str | None, path: str | None = None) -> None:
@@ -221,14 +223,14 @@ class Journal:
             self.pieces.append(Piece(line.time, line.stream, size, why, kept, path))
 
 
-def journal_of(root: Path) -> Journal | None:
+def summary_of(root: Path) -> LedgerSummary | None:
     """Return what the ledger of the data folder `root` tells, None if it has none. OSError: it cannot be read."""
-    journal = Journal(root)
+    summary = LedgerSummary(root)
     try:
-        journal.update()
+        summary.update()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return journal
+    return summary
 
 
 def data_folder_of(folder: Path) -> Path | None:

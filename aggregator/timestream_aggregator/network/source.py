@@ -12,11 +12,11 @@ from typing import Final
 from timestream_aggregator.buffer import (
     SEGMENT_BYTES,
     Buffer,
-    Connected,
-    Disconnected,
+    LinkDown,
+    LinkUp,
+    NoMore,
     Received,
     Silent,
-    Stopped,
     Succeeding,
 )
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse
@@ -85,7 +85,7 @@ class Source:
                     link = self._serve(link)
         finally:
             self._say(ConnectionState.STOPPED)
-            self._buffer.put(Stopped())
+            self._buffer.put(NoMore())
 
     def close(self) -> None:
         """Give back what the source holds, once its thread has ended and nobody calls it any more."""
@@ -113,7 +113,7 @@ class Source:
     def _begin(self, link: Link) -> Link:
         """Make `link` the connection that frames come from."""
         self._told = None
-        self._buffer.put(Connected(link.number, self._clock.moment(), str(link.target)))
+        self._buffer.put(LinkUp(link.number, self._clock.moment(), str(link.target)))
         self._say(ConnectionState.CONNECTED, target=link.target)
         self._log.info("connected", extra={"endpoint": str(link.target), "connection": link.number})
         return link
@@ -257,7 +257,7 @@ class Source:
 
     def _hang_up(self, link: Link, why: str) -> None:
         link.sock.close()
-        self._buffer.put(Disconnected(link.number, self._clock.moment(), why))
+        self._buffer.put(LinkDown(link.number, self._clock.moment(), why))
         self._log.info("disconnected", extra={"why": why, "connection": link.number})
 
     # --- telling

@@ -78,9 +78,9 @@ def _load(path: str) -> tuple[int, str | None]:
 def _open_reader(path: str) -> Any:
     from spt3g import core  # noqa: PLC0415 - half a second, after the priority is low
 
-    door = cast("Any", core)
-    door.G3Logger.global_logger = door.G3MultiLogger(door.G3LoggerVector())
-    return door.G3Reader(path)
+    spt3g = cast("Any", core)
+    spt3g.G3Logger.global_logger = spt3g.G3MultiLogger(spt3g.G3LoggerVector())
+    return spt3g.G3Reader(path)
 
 
 def _step_back() -> None:

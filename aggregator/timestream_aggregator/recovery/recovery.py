@@ -32,7 +32,7 @@ class InterruptedRecoveryError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Recovered:
+class Outcome:
     """What became of one staged file. `path` is its final name, None if it has none."""
 
     staged: str
@@ -120,13 +120,13 @@ class Recovery:
             self._changed.wait_for(lambda: self._stopping or self._new, RETRY_EVERY if self._left else None)
         self._pause()
 
-    def run(self) -> list[Recovered]:
+    def run(self) -> list[Outcome]:
         """Return what became of the files that were left, one by one; called again, it tries those that failed.
 
         Raises:
             InterruptedRecoveryError: it was told to stop.
         """
-        outcomes: list[Recovered] = []
+        outcomes: list[Outcome] = []
         while self._unended:
             self._tell_of(self._unended.pop())
         with self._changed:
@@ -151,13 +151,13 @@ class Recovery:
             found = scan(self._disk, fd, self._max_frame_bytes, self._pause)
             if wanted is not None and found.frames and self._disk.links(fd) == 1:
                 self._folder.settle(wanted)
-                self._tell_recovered(wanted, Recovered(name), found)
+                self._tell_recovered(wanted, Outcome(name), found)
         except OSError as error:
             self._log.error("a file cannot be looked at", extra={"path": name, "why": str(error)})
         finally:
             self._disk.close(fd)
 
-    def _recover(self, name: str) -> Recovered | None:
+    def _recover(self, name: str) -> Outcome | None:
         """Return what became of one file, None if it was nobody's or is somebody else's."""
         path = self._folder.staging / name
         try:
@@ -173,7 +173,7 @@ class Recovery:
         finally:
             self._disk.close(fd)
 
-    def _look_at(self, path: Path, fd: int) -> Recovered | None:
+    def _look_at(self, path: Path, fd: int) -> Outcome | None:
         if path.name.startswith(PROBE):
             self._folder.forget(path)
             return None
@@ -184,7 +184,7 @@ class Recovery:
         self._compare(path.name, found, wanted)
         standing = self._standing(path, fd, wanted)
         if standing is not None:
-            return self._finish(path, standing, Recovered(path.name, frames=found.frames), found)
+            return self._finish(path, standing, Outcome(path.name, frames=found.frames), found)
         outcome = self._cut(path, fd, found)
         if not found.frames:
             return self._remove(path, wanted, outcome, found)
@@ -224,18 +224,18 @@ class Recovery:
         self._log.warning("a staged file has another name that is not known", extra={"path": str(path)})
         return None
 
-    def _cut(self, path: Path, fd: int, found: Scan) -> Recovered:
+    def _cut(self, path: Path, fd: int, found: Scan) -> Outcome:
         """Cut the file after its last good frame; copy what is more than a torn frame aside before."""
         rest = found.size - found.good
         if not rest:
-            return Recovered(path.name, frames=found.frames)
+            return Outcome(path.name, frames=found.frames)
         kept = None if found.damage is None else self._keep(path.name, fd, found)
         if found.frames:
             self._disk.truncate(fd, found.good)
         if kept is None:
-            return Recovered(path.name, frames=found.frames, cut=rest)
+            return Outcome(path.name, frames=found.frames, cut=rest)
         self._log.warning("damaged", extra={"path": path.name, "why": found.damage, "kept": kept})
-        return Recovered(path.name, frames=found.frames, quarantined=rest, kept=kept)
+        return Outcome(path.name, frames=found.frames, quarantined=rest, kept=kept)
 
     def _keep(self, name: str, fd: int, found: Scan) -> str:
         """Copy what follows the good frames, all of it, and return where that stands in the quarantine."""
@@ -257,14 +257,14 @@ class Recovery:
             self._disk.sync_folder(folder)
         return str(path.relative_to(quarantine))
 
-    def _finish(self, path: Path, final: FileId, outcome: Recovered, found: Scan) -> Recovered:
+    def _finish(self, path: Path, final: FileId, outcome: Outcome, found: Scan) -> Outcome:
         """Tell of a file that has its final name, and take the other one away."""
         self._folder.settle(final)
         self._tell_recovered(final, outcome, found)
         self._folder.forget(path)
         return replace(outcome, path=final.path, bytes=found.good)
 
-    def _tell_recovered(self, final: FileId, outcome: Recovered, found: Scan) -> None:
+    def _tell_recovered(self, final: FileId, outcome: Outcome, found: Scan) -> None:
         told = ledger.Recovered(
             path=final.path,
             bytes=found.good,
@@ -283,7 +283,7 @@ class Recovery:
         extra = told.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
         self._log.warning("file recovered", extra=extra)
 
-    def _remove(self, path: Path, wanted: FileId, outcome: Recovered, found: Scan) -> Recovered:
+    def _remove(self, path: Path, wanted: FileId, outcome: Outcome, found: Scan) -> Outcome:
         """Remove a file without a whole frame."""
         if found.size:
             told = ledger.Removed(
@@ -294,9 +294,9 @@ class Recovery:
         self._log.info("removed a left file without frames", extra={"path": wanted.path, "bytes": found.size})
         return outcome
 
-    def _give_up(self, name: str, why: str) -> Recovered:
+    def _give_up(self, name: str, why: str) -> Outcome:
         self._log.error("a left file cannot be recovered", extra={"path": name, "why": why})
-        return Recovered(name, trouble=why)
+        return Outcome(name, trouble=why)
 
     def _pause(self) -> None:
         if self._stopping:

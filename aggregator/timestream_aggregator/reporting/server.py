@@ -20,7 +20,7 @@ PATIENCE: Final = 5.0  # seconds that a client gets to say what it wants
 Answer = tuple[HTTPStatus, str, bytes]
 
 
-class Recorder(Protocol):
+class StatusSource(Protocol):
     """What is asked of the recorder; each answers at once."""
 
     def report(self) -> Report:
@@ -39,7 +39,7 @@ class Recorder(Protocol):
 class StatusServer:
     """Serves in threads of its own from `start()` to `stop()`. OSError if the port is taken."""
 
-    def __init__(self, port: int, recorder: Recorder, stream_id: str) -> None:
+    def __init__(self, port: int, recorder: StatusSource, stream_id: str) -> None:
         numbers = metrics.Metrics(recorder.report, stream_id)
         pages: dict[str, Callable[[], Answer]] = {
             "/healthz": lambda: _verdict(recorder.ill()),

@@ -12,7 +12,7 @@ RETRY_AT_MOST: Final = 15.0
 RETRY_DISCARDING: Final = 1.0  # each second more is data lost
 
 
-class Stall:
+class Patience:
     """The trouble with the disk, as far as time is concerned. For the writer's thread, but for `stop()`."""
 
     def __init__(self, max_stall: float, pressed: Callable[[], bool], clock: Clock = SYSTEM) -> None:
@@ -55,7 +55,7 @@ class Stall:
         """Return whether it is time for an attempt."""
         return self._clock.monotonic() >= self._try_at
 
-    def gives_way(self) -> bool:
+    def must_give_up(self) -> bool:
         """Return whether what cannot be written now has to be given up."""
         now = self._clock.monotonic()
         if now >= self._give_up_at:

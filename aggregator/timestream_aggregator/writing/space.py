@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from timestream_api.report import Storage
+from timestream_api.report import StorageReport
 
 EVERY: Final = 5.0  # seconds
 
@@ -19,7 +19,7 @@ class StorageWatch:
         self._min_free_bytes = min_free_bytes
         self._log = log
         self._stop = threading.Event()
-        self.state: Storage | None = None
+        self.state: StorageReport | None = None
 
     def run(self) -> None:
         """Look until told to stop."""
@@ -32,16 +32,16 @@ class StorageWatch:
         """Look no more."""
         self._stop.set()
 
-    def look(self) -> Storage:
+    def look(self) -> StorageReport:
         """Return what there is to say of the disk now."""
         try:
             seen = os.statvfs(self._root)
         except OSError as error:
-            return Storage(
+            return StorageReport(
                 capacity_bytes=0, free_bytes=0, writable=False, trouble=f"{self._root}: {error.strerror}"
             )
         capacity, free = seen.f_frsize * seen.f_blocks, seen.f_frsize * seen.f_bavail
-        return Storage(
+        return StorageReport(
             capacity_bytes=capacity,
             free_bytes=free,
             writable=not seen.f_flag & os.ST_RDONLY,
@@ -55,7 +55,7 @@ class StorageWatch:
             return f"only {free / 2**20:.0f} MiB are free, less than {self._min_free_bytes / 2**20:.0f} MiB"
         return None
 
-    def _tell(self, before: Storage | None, now: Storage) -> None:
+    def _tell(self, before: StorageReport | None, now: StorageReport) -> None:
         """Log the beginning and the end of trouble."""
         was = before is not None and before.trouble is not None
         if now.trouble is not None and not was:

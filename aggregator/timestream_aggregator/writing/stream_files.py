@@ -17,14 +17,14 @@ from timestream_aggregator.core.naming import FileId
 from timestream_aggregator.disk.folder import ChangedOnDiskError, DataFolder, StagedFile
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Discards, Losses
-from timestream_aggregator.writing.patience import Stall
+from timestream_aggregator.writing.patience import Patience
 from timestream_aggregator.writing.tally import (
     Acquired,
     Copy,
     Current,
+    FilesState,
     Kept,
     Last,
-    OutputState,
     Recordable,
     Tally,
 )
@@ -36,7 +36,7 @@ TELL_EVERY: Final = 10.0  # seconds, while frames are discarded
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbours:
+class Observers:
     """Who is told what, besides the log."""
 
     ledger: Ledger
@@ -48,7 +48,7 @@ class Neighbours:
     """People wait for a change in `state`."""
 
 
-class Output:
+class StreamFiles:
     """One stream's files, one open at a time. For the writer's thread, but for `state` and `stop()`."""
 
     def __init__(
@@ -58,20 +58,20 @@ class Output:
         log: logging.Logger,
         pulse: Pulse,
         *,
-        neighbours: Neighbours,
-        stall: Stall,
+        observers: Observers,
+        patience: Patience,
         clock: Clock = SYSTEM,
     ) -> None:
-        """Make one; all that `neighbours` are told has to return at once."""
+        """Make one; all that `observers` are told has to return at once."""
         self._folder = folder
         self._sync_interval = sync_interval
         self._log = log
         self._pulse = pulse
         self._clock = clock
-        self._ledger = neighbours.ledger
-        self._tell = neighbours
-        self._stall = stall
-        self._discards = Discards(neighbours.losses)
+        self._ledger = observers.ledger
+        self._tell = observers
+        self._patience = patience
+        self._discards = Discards(observers.losses)
         self._told_discards = 0.0
         self.unwritten = 0  # frames discarded since the recorder had to stop
         self.left = 0  # files that could not be published since then
@@ -87,7 +87,7 @@ class Output:
         self._head: Copy | None = None  # the last Observation frame that this acquisition has in a file
         self._gathered: list[Recordable] = []
         self._gathered_size = 0
-        self.state = OutputState()
+        self.state = FilesState()
 
     def arrived(self, at: float) -> None:
         """Take note that the frames that follow arrived `at` that Unix time. All before are written."""
@@ -95,7 +95,7 @@ class Output:
 
     def open(self, wanted: FileId, acquired: Acquired) -> None:
         """Let the next frames go to a new file, `wanted` or the next number that is free."""
-        self._discards.tell(self._stall.why)
+        self._discards.tell(self._patience.why)
         self._wanted, self._acquired, self._head = wanted, acquired, None
 
     def begin_with(self, head: bytes) -> None:
@@ -111,12 +111,12 @@ class Output:
 
     def flush(self) -> None:
         """Give the kernel everything that was gathered."""
-        if self._gathered and not self._insist(self._flush):
+        if self._gathered and not self._retry(self._flush):
             self._give_way()
 
     def sync_if_due(self) -> None:
         """Bring the file to the disk if it has not been for the sync interval."""
-        if self._clock.monotonic() >= (self.sync_due() or float("inf")) and not self._insist(self._sync):
+        if self._clock.monotonic() >= (self.sync_due() or float("inf")) and not self._retry(self._sync):
             self._give_way()
 
     def sync_due(self) -> float | None:
@@ -126,17 +126,17 @@ class Output:
     def close(self, reason: CloseReason) -> None:
         """Publish the file."""
         self.flush()
-        if self._file is not None and not self._insist(lambda: self._publish(reason)):
+        if self._file is not None and not self._retry(lambda: self._publish(reason)):
             self._leave(self._file)
         self._wanted, self._failed = None, False
 
     def stop(self, patience: float) -> None:
         """Give up `patience` seconds from now if the disk still fails then. Any thread may call this."""
-        self._stall.stop(patience)
+        self._patience.stop(patience)
 
     def finish(self) -> None:
         """Tell of what is not told yet."""
-        self._discards.tell(self._stall.why)
+        self._discards.tell(self._patience.why)
 
     def _give_way(self) -> None:
         """Leave the file, which cannot be published, and discard the gathered frames."""
@@ -150,11 +150,11 @@ class Output:
         self._gathered_size = 0
         self._failed = True
         self._discards.add([frame.frame_num for frame in frames], self._acquired.session_id)
-        if self._stall.stopping:
+        if self._patience.stopping:
             self.unwritten += len(frames)
         if self._clock.monotonic() >= self._told_discards + TELL_EVERY:
             self._told_discards = self._clock.monotonic()
-            self._discards.tell(self._stall.why)
+            self._discards.tell(self._patience.why)
             self._tell.changed()
 
     def _leave(self, file: StagedFile) -> None:
@@ -167,12 +167,12 @@ class Output:
             file.close()
             return
         file.close()
-        self.left += self._stall.stopping
+        self.left += self._patience.stopping
         self._log.error(
             "left unpublished",
-            extra={"path": file.wanted.path, "frames": file.frames, "why": self._stall.why},
+            extra={"path": file.wanted.path, "frames": file.frames, "why": self._patience.why},
         )
-        left = self._tally.left(file.wanted.path, file, self._acquired, self._stall.why)
+        left = self._tally.left(file.wanted.path, file, self._acquired, self._patience.why)
         self._ledger.note(left)
         self._tell.left(file.path.name, left)
 
@@ -244,7 +244,7 @@ class Output:
         try:
             self._last = file.publish(lambda published: self._tell_published(file, published, reason))
         except ChangedOnDiskError as error:
-            self._stall.failed(error)
+            self._patience.failed(error)
             self._leave(file)
 
     def _tell_published(self, file: StagedFile, published: FileId, reason: CloseReason) -> None:
@@ -288,10 +288,10 @@ class Output:
             size=self.state.size + sum(frame.size for frame in done),
         )
 
-    def _insist(self, step: Callable[[], None]) -> bool:
+    def _retry(self, step: Callable[[], None]) -> bool:
         """Take `step` until it succeeds; return False if it does not, and must not be waited for any longer."""
         while True:
-            if self._stall.may_try():
+            if self._patience.may_try():
                 try:
                     with self._pulse.waiting_for("the disk"):
                         step()
@@ -300,14 +300,14 @@ class Output:
                 else:
                     self._note_success()
                     return True
-            if self._stall.gives_way():
+            if self._patience.must_give_up():
                 return False
             self._pulse.beat()
-            self._stall.wait()
+            self._patience.wait()
 
     def _note_trouble(self, error: OSError) -> None:
         trouble = f"writing fails: {error.strerror or error}"
-        self._stall.failed(error)
+        self._patience.failed(error)
         if trouble != self.state.trouble:
             self._log.error("the disk fails, the sender is held back", extra={"why": str(error)})
             self._ledger.note(Trouble(why=str(error)))
@@ -316,7 +316,7 @@ class Output:
         self._tell.changed()
 
     def _note_success(self) -> None:
-        self._stall.over()
+        self._patience.over()
         if self.state.trouble is not None:
             self._discards.tell(self.state.trouble)
             self._log.warning("the disk works again", extra={"after": self.state.trouble})

@@ -79,7 +79,7 @@ class Last:
 
 
 @dataclass(frozen=True, slots=True)
-class OutputState:
+class FilesState:
     """What has been written so far; replaced as a whole, so that other threads may look at it."""
 
     current: Current | None = None

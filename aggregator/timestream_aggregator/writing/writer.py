@@ -14,13 +14,13 @@ from typing import Final, Protocol
 from timestream_aggregator import logs
 from timestream_aggregator.buffer import (
     Buffer,
-    Connected,
-    Disconnected,
     Item,
+    LinkDown,
+    LinkUp,
+    NoMore,
     Received,
     Segment,
     Silent,
-    Stopped,
     Succeeding,
 )
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
@@ -31,7 +31,7 @@ from timestream_aggregator.disk.quarantine import Quarantine
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Losses, Lost
-from timestream_aggregator.writing.stream_files import Output
+from timestream_aggregator.writing.stream_files import StreamFiles
 from timestream_aggregator.writing.tally import Acquired
 from timestream_api import ledger as facts
 from timestream_api.report import CloseReason
@@ -108,7 +108,7 @@ class Writer:
         settings: RecorderSettings,
         *,
         buffer: Buffer,
-        output: Output,
+        output: StreamFiles,
         quarantine: Quarantine,
         ledger: Ledger,
         losses: Losses,
@@ -126,7 +126,7 @@ class Writer:
         self._ledger = ledger
         self._losses = losses
         self._before = before
-        self._seldom = logs.Seldom(log)
+        self._limited = logs.RateLimited(log)
         self._upstream = upstream
         self._log = log
         self._pulse = pulse
@@ -161,7 +161,7 @@ class Writer:
         item = self._buffer.take(self._patience())
         running = self._deal_with(item) if item is not None else True
         if self._buffer.empty:
-            self._mind_the_time()
+            self._run_timers()
         self._write_ledger()
         self.state = self._look()
         return running
@@ -182,7 +182,7 @@ class Writer:
         match item:
             case Received():
                 self._receive(item)
-            case Connected():
+            case LinkUp():
                 self._parser, self._ignored = Parser(self._max_frame_bytes), 0
                 self._recording.connected()
                 self._ledger.note(facts.Connected(endpoint=item.endpoint), utc(item.at.wall))
@@ -190,11 +190,11 @@ class Writer:
                 self._recording.succeeding()
             case Silent():
                 self._carry_out(self._recording.finish(CloseReason.SILENCE))
-            case Disconnected():
+            case LinkDown():
                 self._end_connection(item.why)
                 self._ledger.note(facts.Disconnected(why=item.why), utc(item.at.wall))
                 self._carry_out(self._recording.finish(CloseReason.DISCONNECTED))
-            case Stopped():
+            case NoMore():
                 self._note_unfinished()
                 self._carry_out(self._recording.finish(CloseReason.STOPPED))
                 return False
@@ -268,9 +268,9 @@ class Writer:
             kept = self._quarantine.keep(parts, self._clock.utc())
         except OSError as error:
             extra = {"bytes": size, "why": why, "disk": str(error)}
-            self._seldom.log(logging.ERROR, "cannot keep a damaged piece", extra)
+            self._limited.log(logging.ERROR, "cannot keep a damaged piece", extra)
         else:
-            self._seldom.log(
+            self._limited.log(
                 logging.WARNING, "damaged piece of the stream", {"bytes": size, "why": why, "kept": str(kept)}
             )
         self._ledger.note(facts.Quarantined(bytes=size, why=why, kept=None if kept is None else kept.name))
@@ -299,7 +299,7 @@ class Writer:
         if note.kind is NoteKind.LOSS:
             self._losses.note(Lost(**note.fields))  # pyright: ignore[reportArgumentType] - see the core
             return
-        self._seldom.log(_LEVELS[note.kind], note.kind.value, note.fields)
+        self._limited.log(_LEVELS[note.kind], note.kind.value, note.fields)
         fact = facts.fact_of(_FACTS[note.kind], note.fields)
         if fact is not None:
             self._ledger.note(fact)
@@ -309,7 +309,7 @@ class Writer:
             with self._pulse.waiting_for("the disk"):
                 self._ledger.write()
 
-    def _mind_the_time(self) -> None:
+    def _run_timers(self) -> None:
         """Do what is due by the clock."""
         now, due = self._clock.moment(), self._recording.deadline()
         if due is not None and now.monotonic >= due:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.account import settle
-from tests.faults.network.lab import NEEDS_ROOT, two_hosts
+from tests.faults.network.hosts import NEEDS_ROOT, two_hosts
 from tests.faults.network.names import NXDOMAIN, REFUSED, SERVFAIL, NameService, asking
 from tests.tools.recorder import Recorder
 from tests.tools.sender import Sender

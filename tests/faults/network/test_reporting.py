@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.account import settle
 from tests.faults.network.api_server import Answer, ApiServer, environment, in_a_pod
-from tests.faults.network.lab import NEEDS_ROOT
+from tests.faults.network.hosts import NEEDS_ROOT
 from tests.tools.authority import make_account
 from tests.tools.ports import reserve
 from tests.tools.recorder import Recorder

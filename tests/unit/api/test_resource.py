@@ -209,7 +209,7 @@ def test_a_status_is_read_back_as_it_was_written() -> None:
 
 
 def test_the_examples_are_valid_and_applying_one_leaves_the_others_as_they_are() -> None:
-    folder = Path(__file__).parents[2] / "examples"
+    folder = Path(__file__).parents[3] / "examples"
     documents = [
         document for path in folder.glob("*.yaml") for document in yaml.safe_load_all(path.read_text())
     ]

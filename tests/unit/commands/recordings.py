@@ -34,11 +34,11 @@ def written(folder: Path, data: bytes, name: str = "a.g3") -> Path:
 def told(folder: Path, *facts: ledger.Fact, stream: str = "ufm_test") -> None:
     """Let a recorder's ledger tell `facts`."""
     (folder / ".timestream-aggregator" / "staging").mkdir(parents=True, exist_ok=True)
-    journal = Ledger(folder, stream, logging.getLogger("test"))
+    summary = Ledger(folder, stream, logging.getLogger("test"))
     for fact in facts:
-        journal.note(fact)
-    journal.write()
-    journal.close()
+        summary.note(fact)
+    summary.write()
+    summary.close()
 
 
 def published(name: str, data: bytes, **other: Any) -> ledger.Published:

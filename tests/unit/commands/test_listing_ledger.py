@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unit.commands.recordings import GOOD, SESSION, published, recorded, told, written
-from timestream_aggregator.commands import listing, shelf
+from timestream_aggregator.commands import inventory, listing
 from timestream_api import ledger
 
 FIRST = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
@@ -203,10 +203,10 @@ def test_a_torn_line_and_one_of_a_later_version_are_passed_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorded(tmp_path)
-    journal = tmp_path / ".timestream-aggregator" / "ledger.jsonl"
-    later = journal.read_text().replace('"v":1', '"v":2').replace("a_000", "later_000")
+    summary = tmp_path / ".timestream-aggregator" / "ledger.jsonl"
+    later = summary.read_text().replace('"v":1', '"v":2').replace("a_000", "later_000")
     torn = later[:40]
-    journal.write_text(torn + "\n" + later + journal.read_text() + torn)
+    summary.write_text(torn + "\n" + later + summary.read_text() + torn)
 
     _, row, _ = listed(tmp_path, capsys)
 
@@ -239,4 +239,4 @@ def test_a_ledger_of_ten_thousand_files_takes_a_moment(
     ("number", "said"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (10_000, "10,000 files")]
 )
 def test_one_file_is_no_files(number: int, said: str) -> None:
-    assert shelf.counted(number, "file") == said
+    assert inventory.counted(number, "file") == said

@@ -16,7 +16,7 @@ import pytest
 
 from tests.tools.frames import split_frames
 from timestream_aggregator.commands import simulate
-from timestream_aggregator.commands.simulate.outlet import Outlet
+from timestream_aggregator.commands.simulate.listener import Listener
 from timestream_aggregator.commands.simulate.schedule import Kind, Plan, Step, schedule
 from timestream_aggregator.commands.simulate.streamer import Detectors, Streamer
 
@@ -173,7 +173,7 @@ def test_the_defaults_make_one_and_a_half_megabytes_a_second() -> None:
 
 
 def test_the_sender_listens_on_the_given_address_only() -> None:
-    outlet = Outlet("127.0.0.1", 0)
+    outlet = Listener("127.0.0.1", 0)
     try:
         socket.create_connection(("127.0.0.1", outlet.port), timeout=5).close()
         with pytest.raises(ConnectionRefusedError):
@@ -183,7 +183,7 @@ def test_the_sender_listens_on_the_given_address_only() -> None:
 
 
 def test_a_client_that_reads_nothing_does_not_hold_the_sender_when_it_closes() -> None:
-    outlet = Outlet("127.0.0.1", 0)
+    outlet = Listener("127.0.0.1", 0)
     with socket.create_connection(("127.0.0.1", outlet.port)) as client:
         for _ in range(20):
             outlet.send(made(Plan(), Kind.SCAN))
@@ -196,7 +196,7 @@ def test_a_client_that_reads_nothing_does_not_hold_the_sender_when_it_closes() -
 
 def test_a_taken_port_is_an_error_that_leaves_nothing_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        Outlet("127.0.0.1", taken.getsockname()[1])
+        Listener("127.0.0.1", taken.getsockname()[1])
 
 
 def test_a_client_gets_whole_sessions_and_then_the_end() -> None:

@@ -11,7 +11,7 @@ from crc32c import crc32c
 from tests.unit.commands.recordings import GOOD, SESSION, frame, published, recorded, told, written
 from tests.unit.commands.recordings import run_verify as run
 from timestream_aggregator.commands import verify
-from timestream_aggregator.commands.verify.report import Ledger as Says
+from timestream_aggregator.commands.verify.file_report import LedgerVerdict as Says
 from timestream_api import ledger
 
 

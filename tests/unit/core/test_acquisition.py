@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.tools.made_frames import g3_string, raw_frame
-from tests.unit.core.desk import ALIVE, CLEANSE, END, START, Desk, flow, make, moment
+from tests.unit.core.decisions import ALIVE, CLEANSE, END, START, Decisions, flow, make, moment
 from timestream_aggregator.core.acquisition import Recording, Rules
 from timestream_aggregator.core.actions import Close, Note, NoteKind, Open
 from timestream_aggregator.core.progress import Event, IllegalTransitionError, State, advance
@@ -17,7 +17,7 @@ O1, W1 = make("O1", session=7), make("W1", session=7)
 S1, S2, S3, S4 = (make(f"S{number}", session=7) for number in (1, 2, 3, 4))
 
 
-def loss(desk: Desk, number: int) -> object:
+def loss(desk: Decisions, number: int) -> object:
     """Return the cause of the loss that a Scan with this number shows."""
     data = make(f"S{number}", session=7, num=number)
     (note,) = (action for action in desk.recording.receive(data, moment(1)) if isinstance(action, Note))
@@ -26,7 +26,7 @@ def loss(desk: Desk, number: int) -> object:
 
 
 def test_the_first_frame_to_record_opens_a_file() -> None:
-    desk = Desk()
+    desk = Decisions()
 
     assert desk.all(flow(ALIVE), flow(START)) == []
     assert desk.receive(O1) == [f"open {FIRST}_000.g3", "write O1"]
@@ -35,28 +35,28 @@ def test_the_first_frame_to_record_opens_a_file() -> None:
 
 @pytest.mark.parametrize("value", [ALIVE, CLEANSE])
 def test_keep_alives_and_cleansing_do_nothing(value: int) -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.receive(S1)
 
     assert desk.all(flow(value), flow(value, "O"), flow(value, "W")) == []
 
 
 def test_a_cleansing_observation_does_not_head_later_files() -> None:
-    desk = Desk(Rules(time_per_file=10, frame_gap=50))
+    desk = Decisions(Rules(time_per_file=10, frame_gap=50))
     desk.all(O1, S1, make("Ocleanse", CLEANSE))
 
     assert desk.receive(S2, at=10) == ["close TimeLimit", f"open {FIRST}_001.g3", "head O1", "write S2"]
 
 
 def test_pipeline_info_is_not_recorded_and_a_none_frame_without_flow_control_is() -> None:
-    desk = Desk()
+    desk = Decisions()
 
     assert desk.receive(make("P")) == []
     assert desk.receive(make("N1")) == [f"open {FIRST}_000.g3", "write N1"]
 
 
 def test_an_unknown_flow_control_value_is_noted_and_dropped() -> None:
-    desk = Desk()
+    desk = Decisions()
 
     assert desk.recording.receive(flow(17), moment(0)) == [Note(NoteKind.UNKNOWN_FLOW_CONTROL, {"value": 17})]
 
@@ -65,11 +65,11 @@ def test_flow_control_that_is_no_integer_is_noted_and_dropped() -> None:
     (item,) = Parser(1 << 20).feed(memoryview(raw_frame("N", {b"sostream_flowcontrol": g3_string("START")})))
     assert isinstance(item, Frame)
 
-    assert Desk().receive(item) == ["note unknown flow control"]
+    assert Decisions().receive(item) == ["note unknown flow control"]
 
 
 def test_start_ends_the_running_acquisition_and_the_next_frame_begins_another() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.all(O1, S1)
 
     assert desk.receive(flow(START), at=1) == ["close Start"]
@@ -77,7 +77,7 @@ def test_start_ends_the_running_acquisition_and_the_next_frame_begins_another() 
 
 
 def test_end_ends_the_acquisition_and_forgets_its_metadata() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.all(O1, S1)
 
     assert desk.receive(flow(END), at=1) == ["close End"]
@@ -85,7 +85,7 @@ def test_end_ends_the_acquisition_and_forgets_its_metadata() -> None:
 
 
 def test_a_change_of_session_ends_the_acquisition_and_forgets_its_metadata() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.all(O1, S1)
 
     assert desk.receive(make("S1", session=8), at=1) == [
@@ -96,7 +96,7 @@ def test_a_change_of_session_ends_the_acquisition_and_forgets_its_metadata() -> 
 
 
 def test_a_frame_that_names_no_session_belongs_to_the_running_one() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.all(O1, S1)
 
     assert desk.receive(make("H1"), at=1) == ["write H1"]
@@ -104,7 +104,7 @@ def test_a_frame_that_names_no_session_belongs_to_the_running_one() -> None:
 
 
 def test_a_pause_ends_the_acquisition_when_it_is_over_long_not_at_the_next_frame() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.receive(S1)
 
     assert desk.deadline() == 5
@@ -114,7 +114,7 @@ def test_a_pause_ends_the_acquisition_when_it_is_over_long_not_at_the_next_frame
 
 
 def test_a_pause_ends_the_acquisition_also_while_keep_alives_arrive() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.receive(S1)
 
     said = [(at, word) for at in range(1, 9) for word in desk.receive(flow(ALIVE), at)]
@@ -123,7 +123,7 @@ def test_a_pause_ends_the_acquisition_also_while_keep_alives_arrive() -> None:
 
 
 def test_the_first_frame_after_a_pause_in_a_session_finds_the_metadata_before_it() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.all(O1, S1)
 
     assert desk.receive(S2, at=100) == [
@@ -136,7 +136,7 @@ def test_the_first_frame_after_a_pause_in_a_session_finds_the_metadata_before_it
 
 
 def test_metadata_that_comes_first_anyway_is_not_put_before_itself() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.all(O1, S1)
     desk.tick(10)
 
@@ -144,7 +144,7 @@ def test_metadata_that_comes_first_anyway_is_not_put_before_itself() -> None:
 
 
 def test_the_latest_metadata_heads_the_next_file_byte_for_byte() -> None:
-    desk, latest = Desk(Rules(time_per_file=3, frame_gap=5)), make("O2", session=7)
+    desk, latest = Decisions(Rules(time_per_file=3, frame_gap=5)), make("O2", session=7)
     desk.all(O1, S1, latest)
 
     heads = [
@@ -155,7 +155,7 @@ def test_the_latest_metadata_heads_the_next_file_byte_for_byte() -> None:
 
 
 def test_a_file_is_closed_at_its_time_limit_when_no_frame_comes() -> None:
-    desk = Desk(Rules(time_per_file=10, frame_gap=60))
+    desk = Decisions(Rules(time_per_file=10, frame_gap=60))
     desk.receive(S1)
     desk.receive(S2, at=9)
 
@@ -166,7 +166,7 @@ def test_a_file_is_closed_at_its_time_limit_when_no_frame_comes() -> None:
 
 
 def test_a_frame_soon_after_an_idle_rotation_goes_into_the_next_file_of_its_acquisition() -> None:
-    desk = Desk(Rules(time_per_file=10, frame_gap=60))
+    desk = Decisions(Rules(time_per_file=10, frame_gap=60))
     desk.all(O1, S1)
     desk.tick(10)
 
@@ -174,7 +174,7 @@ def test_a_frame_soon_after_an_idle_rotation_goes_into_the_next_file_of_its_acqu
 
 
 def test_a_pause_after_an_idle_rotation_ends_the_acquisition_without_a_file_to_close() -> None:
-    desk = Desk(Rules(time_per_file=10, frame_gap=60))
+    desk = Decisions(Rules(time_per_file=10, frame_gap=60))
     desk.receive(S1)
 
     assert desk.tick(10) == ["close TimeLimit"]
@@ -183,14 +183,14 @@ def test_a_pause_after_an_idle_rotation_ends_the_acquisition_without_a_file_to_c
 
 
 def test_limits_that_passed_unseen_are_met_in_their_order() -> None:
-    desk = Desk(Rules(time_per_file=10, frame_gap=60))
+    desk = Decisions(Rules(time_per_file=10, frame_gap=60))
     desk.receive(S1)
 
     assert desk.tick(1000) == ["close TimeLimit", "note gap"]
 
 
 def test_the_frame_at_the_time_limit_begins_the_next_file() -> None:
-    desk = Desk(Rules(time_per_file=3, frame_gap=5))
+    desk = Decisions(Rules(time_per_file=3, frame_gap=5))
     desk.all(O1, S1)
 
     assert desk.receive(S2, at=2.999) == ["write S2"]
@@ -199,13 +199,13 @@ def test_the_frame_at_the_time_limit_begins_the_next_file() -> None:
 
 
 def test_a_file_limited_in_size_is_followed_by_the_next() -> None:
-    desk = Desk(Rules(time_per_file=600, frame_gap=5, max_file_bytes=O1.size + 2 * S1.size))
+    desk = Decisions(Rules(time_per_file=600, frame_gap=5, max_file_bytes=O1.size + 2 * S1.size))
 
     assert desk.all(O1, S1, S2, S3)[-4:] == ["close SizeLimit", f"open {FIRST}_001.g3", "head O1", "write S3"]
 
 
 def test_a_frame_larger_than_the_limit_has_a_file_of_its_own() -> None:
-    desk = Desk(Rules(time_per_file=600, frame_gap=5, max_file_bytes=S1.size - 1))
+    desk = Decisions(Rules(time_per_file=600, frame_gap=5, max_file_bytes=S1.size - 1))
 
     assert desk.all(S1, S2) == [
         f"open {FIRST}_000.g3",
@@ -217,7 +217,7 @@ def test_a_frame_larger_than_the_limit_has_a_file_of_its_own() -> None:
 
 
 def test_the_folder_stays_that_of_the_start_across_midnight_and_a_new_prefix() -> None:
-    desk = Desk(Rules(time_per_file=3600, frame_gap=10_000))
+    desk = Decisions(Rules(time_per_file=3600, frame_gap=10_000))
     desk.receive(S1)
 
     assert desk.receive(S2, at=100_000 - 1)[-2:] == ["open 17000/2023-11-16-01-59-59_000.g3", "write S2"]
@@ -225,7 +225,7 @@ def test_the_folder_stays_that_of_the_start_across_midnight_and_a_new_prefix() -
 
 
 def test_two_acquisitions_in_one_second_go_on_with_the_numbers() -> None:
-    desk = Desk()
+    desk = Decisions()
 
     assert desk.all(S1, flow(END), S2) == [
         f"open {FIRST}_000.g3",
@@ -237,7 +237,7 @@ def test_two_acquisitions_in_one_second_go_on_with_the_numbers() -> None:
 
 
 def test_a_session_that_comes_back_goes_on_with_its_numbers() -> None:
-    desk = Desk(Rules(time_per_file=600, frame_gap=5, layout=Layout.SESSION))
+    desk = Decisions(Rules(time_per_file=600, frame_gap=5, layout=Layout.SESSION))
     desk.receive(make("S1", session=7))
     desk.receive(make("S1", session=8), at=1)
 
@@ -245,7 +245,7 @@ def test_a_session_that_comes_back_goes_on_with_its_numbers() -> None:
 
 
 def test_the_session_layout_takes_the_streamers_names() -> None:
-    desk = Desk(Rules(time_per_file=600, frame_gap=5, layout=Layout.SESSION))
+    desk = Decisions(Rules(time_per_file=600, frame_gap=5, layout=Layout.SESSION))
 
     assert desk.receive(make("O", session=1_699_999_999, stream="ufm_mv19")) == [
         "open 16999/ufm_mv19/1699999999_000.g3",
@@ -254,14 +254,14 @@ def test_the_session_layout_takes_the_streamers_names() -> None:
 
 
 def test_the_session_layout_without_the_streamers_keys_takes_configured_name_and_arrival() -> None:
-    desk = Desk(Rules(time_per_file=600, frame_gap=5, layout=Layout.SESSION, stream_id="sat1"))
+    desk = Decisions(Rules(time_per_file=600, frame_gap=5, layout=Layout.SESSION, stream_id="sat1"))
 
     assert desk.receive(make("S")) == ["open 17000/sat1/1700000000_000.g3", "write S"]
 
 
 @pytest.mark.parametrize(("stream", "session"), [("../../etc", 7), ("ufm", -7)])
 def test_a_name_that_had_to_be_changed_is_told(stream: str, session: int) -> None:
-    desk = Desk(Rules(time_per_file=600, frame_gap=5, layout=Layout.SESSION))
+    desk = Decisions(Rules(time_per_file=600, frame_gap=5, layout=Layout.SESSION))
 
     note, opened, _ = desk.recording.receive(make("S", session=session, stream=stream), moment(0))
 
@@ -277,7 +277,7 @@ def test_a_name_that_had_to_be_changed_is_told(stream: str, session: int) -> Non
 
 
 def test_the_end_of_the_connection_ends_the_acquisition_once() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.receive(S1)
 
     assert desk.finish(CloseReason.STOPPED) == ["close Stopped"]
@@ -285,7 +285,7 @@ def test_the_end_of_the_connection_ends_the_acquisition_once() -> None:
 
 
 def test_a_jump_of_frame_num_within_a_session_is_noted_with_its_bounds() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.all(make("S0", session=7, num=0), make("S1", session=7, num=1))
 
     note, _ = desk.recording.receive(make("S5", session=7, num=5), moment(1))
@@ -296,14 +296,14 @@ def test_a_jump_of_frame_num_within_a_session_is_noted_with_its_bounds() -> None
 
 
 def test_frame_num_begins_again_with_each_session() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.all(make("S9", session=7, num=9), make("S0", session=8, num=0), make("S3", session=9, num=3))
 
     assert desk.receive(make("S4", session=9, num=4)) == ["write S4"]
 
 
 def test_a_loss_while_disconnected_is_noted_when_the_session_goes_on() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.receive(make("S1", session=7, num=1))
     desk.finish()
     desk.recording.connected()
@@ -322,7 +322,7 @@ def test_a_loss_while_disconnected_is_noted_when_the_session_goes_on() -> None:
 def test_a_loss_has_the_cause_that_is_most_probable(
     happens: Callable[[Recording], object], cause: LossCause
 ) -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.receive(make("S1", session=7, num=1))
     happens(desk.recording)
     first, second = (loss(desk, number) for number in (3, 5))
@@ -331,7 +331,7 @@ def test_a_loss_has_the_cause_that_is_most_probable(
 
 
 def test_what_a_session_sent_before_the_recorder_joined_it_is_a_late_join() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.recording.connected()
     desk.all(make("O0", session=7, num=0), make("W8", session=7, num=8))
 
@@ -340,7 +340,7 @@ def test_what_a_session_sent_before_the_recorder_joined_it_is_a_late_join() -> N
 
 
 def test_what_a_session_sent_while_no_recorder_ran_is_counted_from_what_the_last_one_recorded() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.recording.resume(7, highest=10)
     desk.recording.connected()
     desk.receive(make("O0", session=7, num=0))
@@ -350,7 +350,7 @@ def test_what_a_session_sent_while_no_recorder_ran_is_counted_from_what_the_last
 
 
 def test_a_scan_that_comes_again_is_noted_and_not_written_again() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.all(make("S1", session=7, num=1), make("S2", session=7, num=2))
 
     assert desk.all(make("S1", session=7, num=1), make("S2", session=7, num=2)) == ["note duplicate"] * 2
@@ -360,7 +360,7 @@ def test_a_scan_that_comes_again_is_noted_and_not_written_again() -> None:
 def test_a_scan_that_has_an_old_number_and_is_another_frame_is_written_and_counting_goes_on_from_there() -> (
     None
 ):
-    desk = Desk()
+    desk = Decisions()
     desk.all(make("S1", session=7, num=1), make("S5", session=7, num=2))
 
     assert desk.receive(make("S9", session=7, num=1)) == ["note renumbered", "write S9"]
@@ -369,7 +369,7 @@ def test_a_scan_that_has_an_old_number_and_is_another_frame_is_written_and_count
 
 
 def test_an_acquisition_counts_the_frames_that_it_lacks_also_ahead_of_its_first() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.all(make("S1", session=7, num=1), make("S5", session=7, num=5))
     first = desk.recording.snapshot().acquisition.lost
     desk.finish()
@@ -379,7 +379,7 @@ def test_an_acquisition_counts_the_frames_that_it_lacks_also_ahead_of_its_first(
 
 
 def test_the_snapshot_tells_acquisition_and_file() -> None:
-    desk = Desk(Rules(time_per_file=3, frame_gap=5))
+    desk = Decisions(Rules(time_per_file=3, frame_gap=5))
     head, one, two = make("O", session=7, num=0), make("S1", session=7, num=1), make("S2", session=7, num=2)
     desk.all(head, one)
     desk.receive(two, at=3.5)
@@ -396,7 +396,7 @@ def test_the_snapshot_tells_acquisition_and_file() -> None:
 
 
 def test_a_snapshot_does_not_change_afterwards() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.receive(S1)
     before = desk.recording.snapshot()
     desk.receive(S2)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.core.desk import CLEANSE, END, START, make, moment
+from tests.unit.core.decisions import CLEANSE, END, START, make, moment
 from timestream_aggregator.core.acquisition import Recording, Rules
 from timestream_aggregator.core.actions import Action, Close, Note, Open, Write, WriteHead
 from timestream_aggregator.g3.parser import Frame

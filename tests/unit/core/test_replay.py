@@ -1,4 +1,4 @@
-from tests.unit.core.desk import ALIVE, CLEANSE, END, START, Desk, flow, make
+from tests.unit.core.decisions import ALIVE, CLEANSE, END, START, Decisions, flow, make
 from timestream_api.report import CloseReason
 
 O1, O2 = make("O1", session=7), make("O2", session=7)
@@ -6,9 +6,9 @@ W1, W2 = make("W1", session=7), make("W2", session=7)
 S1, S2, S3 = make("S1", session=7), make("S2", session=7), make("S3", session=7)
 
 
-def reconnected() -> Desk:
+def reconnected() -> Decisions:
     """Return a desk that received O1, W1 and S1, lost the connection and has another."""
-    desk = Desk()
+    desk = Decisions()
     desk.all(O1, W1, S1)
     desk.finish(CloseReason.DISCONNECTED)
     desk.recording.connected()
@@ -41,14 +41,14 @@ def test_metadata_not_seen_before_is_recorded_at_a_reconnect() -> None:
 
 
 def test_what_is_replayed_to_a_recorder_that_has_seen_nothing_is_recorded() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.recording.connected()
 
     assert desk.all(flow(START), O1, W1, S1)[1:] == ["write O1", "write W1", "write S1"]
 
 
 def test_flow_control_that_is_replayed_ends_nothing() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.recording.connected()
     desk.receive(O1)
 
@@ -86,7 +86,7 @@ def test_metadata_of_another_session_at_a_reconnect_replaces_the_old() -> None:
 
 
 def test_a_sender_of_ever_new_types_does_not_stay_in_its_replay() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.recording.connected()
     kinds = [chr(code) for code in range(0x21, 0x7F) if chr(code) not in "NPSTO"]
     desk.all(*(make(kind) for kind in kinds))
@@ -95,7 +95,7 @@ def test_a_sender_of_ever_new_types_does_not_stay_in_its_replay() -> None:
 
 
 def test_what_both_connections_got_while_one_succeeded_the_other_is_recorded_once() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.all(O1, W1, S1)
     desk.finish(CloseReason.SILENCE)
     desk.recording.succeeding()
@@ -111,7 +111,7 @@ def test_what_both_connections_got_while_one_succeeded_the_other_is_recorded_onc
 
 
 def test_flow_control_that_both_connections_got_acts_once() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.all(O1, S1, flow(END))
     desk.recording.succeeding()
     desk.all(flow(START), O2, S2, at=60)
@@ -123,7 +123,7 @@ def test_flow_control_that_both_connections_got_acts_once() -> None:
 
 
 def test_a_frame_like_an_earlier_one_is_recorded_once_new_ones_have_come() -> None:
-    desk = Desk()
+    desk = Decisions()
     desk.recording.succeeding()
     desk.receive(S1)
     desk.recording.connected()

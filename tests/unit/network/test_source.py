@@ -16,12 +16,12 @@ from tests.tools.ports import reserve
 from timestream_aggregator.buffer import (
     SEGMENT_BYTES,
     Buffer,
-    Connected,
-    Disconnected,
     Item,
+    LinkDown,
+    LinkUp,
+    NoMore,
     Received,
     Silent,
-    Stopped,
     Succeeding,
 )
 from timestream_aggregator.network import sockets
@@ -94,11 +94,11 @@ def test_what_arrives_comes_between_the_connections_beginning_and_its_end() -> N
     with listening() as listener, receiving(port_of(listener)) as (source, buffer):
         with accept(listener) as sender:
             sender.sendall(b"frames")
-            assert isinstance(next_item(buffer), Connected)
+            assert isinstance(next_item(buffer), LinkUp)
             assert data(next_item(buffer)) == b"frames"
             assert source.connection.state is ConnectionState.CONNECTED
         ended = next_item(buffer)
-        assert isinstance(ended, Disconnected)
+        assert isinstance(ended, LinkDown)
         assert ended.why == "the sender closed the connection"
 
 
@@ -112,12 +112,12 @@ def test_a_late_sender_is_met_within_about_a_second() -> None:
             start = time.monotonic()
             with accept(listener):
                 assert time.monotonic() - start < 1.5
-                assert isinstance(next_item(buffer), Connected)
+                assert isinstance(next_item(buffer), LinkUp)
                 assert source.connection.attempts == 0
 
 
 def test_the_log_says_once_where_it_cannot_connect_to_and_why(caplog: pytest.LogCaptureFixture) -> None:
-    port = free_port()
+    port = reserve()
     with receiving(port) as (source, _):
         eventually(lambda: source.connection.attempts > 1)
 
@@ -133,7 +133,7 @@ def test_a_lost_connection_is_made_again_at_once() -> None:
         with accept(listener):
             assert time.monotonic() - start < 0.5
         kinds = [type(next_item(buffer)) for _ in range(3)]
-        assert kinds[-2:] == [Disconnected, Connected]
+        assert kinds[-2:] == [LinkDown, LinkUp]
 
 
 def test_a_port_that_accepts_and_hangs_up_is_not_tried_in_a_tight_loop() -> None:
@@ -148,10 +148,10 @@ def test_a_port_that_accepts_and_hangs_up_is_not_tried_in_a_tight_loop() -> None
 def test_a_reset_ends_the_connection_and_the_kernels_words_say_why() -> None:
     with listening() as listener, receiving(port_of(listener)) as (_, buffer):
         with accept(listener) as sender:
-            assert isinstance(next_item(buffer), Connected)
+            assert isinstance(next_item(buffer), LinkUp)
             sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         ended = next_item(buffer)
-        assert isinstance(ended, Disconnected)
+        assert isinstance(ended, LinkDown)
         assert ended.why == "Connection reset by peer"
 
 
@@ -165,7 +165,7 @@ def test_in_a_silence_the_new_connection_stands_before_the_old_one_is_let_go() -
             assert first.recv(1) == b""
             second.sendall(b"after")
             items = [next_item(buffer) for _ in range(5)]
-        assert [type(item) for item in items] == [Connected, Silent, Disconnected, Connected, Received]
+        assert [type(item) for item in items] == [LinkUp, Silent, LinkDown, LinkUp, Received]
         assert data(items[4]) == b"after"
         assert source.connection.attempts == 0
 
@@ -176,7 +176,7 @@ def test_what_ends_a_silence_on_the_old_connection_arrives_and_the_new_one_is_dr
         second.sendall(b"replay and the same")  # what a sender gives to both
         first.sendall(b"the frame that ends the silence")
         items = [next_item(buffer) for _ in range(3)]
-        assert [type(item) for item in items] == [Connected, Silent, Received]
+        assert [type(item) for item in items] == [LinkUp, Silent, Received]
         assert data(items[2]) == b"the frame that ends the silence"
         first.sendall(b"more")
         assert data(next_item(buffer)) == b"more"
@@ -192,12 +192,12 @@ def test_an_old_connection_that_gives_its_last_bytes_is_read_first() -> None:
             first.close()
             items = [next_item(buffer) for _ in range(6)]
         assert [type(item) for item in items] == [
-            Connected,
+            LinkUp,
             Silent,
             Succeeding,
             Received,
-            Disconnected,
-            Connected,
+            LinkDown,
+            LinkUp,
         ]
         assert data(items[3]) == b"first"
         assert data(next_item(buffer)) == b"second"
@@ -235,11 +235,11 @@ def test_a_connection_without_frames_is_ended_and_the_next_attempt_comes_later_e
             with accept(listener) as sender:
                 pauses.append(time.monotonic() - ended)
                 connected = next_item(buffer)
-                assert isinstance(connected, Connected)
+                assert isinstance(connected, LinkUp)
                 source.drop(connected.connection)
                 assert sender.recv(1) == b""
                 ended = time.monotonic()
-            assert isinstance(next_item(buffer), Disconnected)
+            assert isinstance(next_item(buffer), LinkDown)
         assert pauses[1:] == [pytest.approx(1, abs=0.5), pytest.approx(2, abs=0.5)]
 
 
@@ -252,7 +252,7 @@ def test_a_full_buffer_holds_the_sender_back_and_loses_nothing() -> None:
         eventually(lambda: buffer.state().stalled)
         time.sleep(1.5)  # longer than the read timeout: being held back is no silence
         assert buffer.state().bytes <= 2 * SEGMENT_BYTES
-        assert isinstance(next_item(buffer), Connected)
+        assert isinstance(next_item(buffer), LinkUp)
         got = b""
         while len(got) < len(sent):
             item = buffer.take(5)
@@ -288,12 +288,12 @@ def test_a_name_that_does_not_resolve_is_tried_on_and_said() -> None:
 def test_it_stops_at_once_while_it_connects_while_it_waits_and_while_it_is_held_back() -> None:
     with receiving(reserve()) as (_, buffer):
         time.sleep(0.1)
-    assert isinstance(buffer.take(0), Stopped)
+    assert isinstance(buffer.take(0), NoMore)
     with ExitStack() as senders, listening() as listener:
         with receiving(port_of(listener)) as (_, buffer):
             senders.enter_context(accept(listener))
-            assert isinstance(next_item(buffer), Connected)
-        assert isinstance(buffer.take(0), Stopped)
+            assert isinstance(next_item(buffer), LinkUp)
+        assert isinstance(buffer.take(0), NoMore)
         buffer = Buffer(2 * SEGMENT_BYTES)
         with receiving(port_of(listener), buffer):
             sender = senders.enter_context(accept(listener))

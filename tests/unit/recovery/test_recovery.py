@@ -20,7 +20,7 @@ from timestream_aggregator.disk.folder import OWN_FOLDER, DataFolder, StagedFile
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.ledger.recent import History, read
-from timestream_aggregator.recovery.recovery import Recovered, Recovery
+from timestream_aggregator.recovery.recovery import Outcome, Recovery
 from timestream_api import ledger
 
 WANTED = FileId(Base("17000", "2023-11-14-22-13-20"), 3)
@@ -44,7 +44,7 @@ class Place:
         path.write_bytes(data)
         return path
 
-    def recover(self, disk: Disk | None = None) -> list[Recovered]:
+    def recover(self, disk: Disk | None = None) -> list[Outcome]:
         folder = DataFolder(self.root, disk)
         return Recovery(folder, self.told.append, LOG, max_frame_bytes=1 << 20).run()
 

@@ -16,13 +16,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from timestream_aggregator.reporting.server import MOST_AT_ONCE, StatusServer
 from timestream_api.report import (
-    Buffer,
+    BufferReport,
     CloseReason,
     Connection,
     ConnectionState,
     LastFile,
     Report,
-    Storage,
+    StorageReport,
     Totals,
 )
 
@@ -38,8 +38,8 @@ REPORT = Report(
         path="1/2_000.g3", frames=3, bytes=4, crc32c="0123abcd", closed=NOW, reason=CloseReason.END
     ),
     totals=Totals(files=1, frames=3, bytes=4, lost=5, duplicates=6, quarantined=7, gaps=8),
-    storage=Storage(capacity_bytes=100, free_bytes=40, writable=False, trouble="full"),
-    buffer=Buffer(bytes=1, peak_bytes=2, stalled=True),
+    storage=StorageReport(capacity_bytes=100, free_bytes=40, writable=False, trouble="full"),
+    buffer=BufferReport(bytes=1, peak_bytes=2, stalled=True),
 )
 
 

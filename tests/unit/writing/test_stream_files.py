@@ -18,8 +18,8 @@ from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import OWN_FOLDER, DataFolder
 from timestream_aggregator.ledger.file import Ledger, lines
 from timestream_aggregator.ledger.losses import Losses
-from timestream_aggregator.writing.patience import Stall
-from timestream_aggregator.writing.stream_files import Neighbours, Output
+from timestream_aggregator.writing.patience import Patience
+from timestream_aggregator.writing.stream_files import Observers, StreamFiles
 from timestream_aggregator.writing.tally import Acquired
 from timestream_api.ledger import Fact, Left, Loss
 from timestream_api.report import CloseReason
@@ -75,15 +75,15 @@ def closed_ledgers() -> Iterator[None]:
         LEDGERS.pop().close()
 
 
-def output_on(root: Path, disk: Disk, max_stall: float = 600, pressed: bool = True) -> Output:  # noqa: FBT001, FBT002
+def output_on(root: Path, disk: Disk, max_stall: float = 600, pressed: bool = True) -> StreamFiles:  # noqa: FBT001, FBT002
     folder = DataFolder(root, disk)
     folder.prepare()
     log = logging.getLogger("test")
     ledger = Ledger(root, "test", log, disk)
     LEDGERS.append(ledger)
-    neighbours = Neighbours(ledger, Losses(ledger, log))
-    stall = Stall(max_stall, lambda: pressed)
-    return Output(folder, 0.0, log, Pulse("writer"), neighbours=neighbours, stall=stall)
+    observers = Observers(ledger, Losses(ledger, log))
+    patience = Patience(max_stall, lambda: pressed)
+    return StreamFiles(folder, 0.0, log, Pulse("writer"), observers=observers, patience=patience)
 
 
 def told(root: Path) -> list[str]:

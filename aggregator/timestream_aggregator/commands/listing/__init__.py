@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from timestream_aggregator.commands.inventory import files, staged
 from timestream_aggregator.commands.listing.catalog import catalog
-from timestream_aggregator.commands.listing.output import objects, table
-from timestream_aggregator.commands.shelf import files, staged
-from timestream_aggregator.ledger.summary import journal_of
+from timestream_aggregator.commands.listing.table import objects, table
+from timestream_aggregator.ledger.summary import summary_of
 
 _EPILOG: Final = """
 FRAMES and LOST are what the ledger of the data folder tells: frames that are there, those repeated at the
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
             args.path
         )  # first: what is published in the meantime is then listed twice, not never
         found = list(files(args.path))
-        result = catalog(found, journal_of(args.path))
+        result = catalog(found, summary_of(args.path))
     except OSError as error:
         sys.stderr.write(f"ls: {error.filename}: {error.strerror}\n")
         return 2

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-from timestream_aggregator.commands.shelf import Found
+from timestream_aggregator.commands.inventory import Found
 from timestream_aggregator.core.naming import FileId, parse
-from timestream_aggregator.ledger.summary import FileEntry, Journal, Missing, ranges
+from timestream_aggregator.ledger.summary import FileEntry, FrameRange, LedgerSummary, ranges
 
 STEM_TIME: Final = "%Y-%m-%d-%H-%M-%S"
 
 
-class State(StrEnum):
+class FileState(StrEnum):
     """What there is to know of a file at a glance: the worst that is true."""
 
     ABSENT = "absent"  # published, and not here
@@ -35,18 +35,18 @@ class File:
     entry: FileEntry | None
 
     @property
-    def state(self) -> State:
+    def state(self) -> FileState:
         """What there is to know of it."""
         entry, found = self.entry, self.found
         if found is None:
-            return State.ABSENT
+            return FileState.ABSENT
         if entry is None:
-            return State.UNKNOWN
+            return FileState.UNKNOWN
         if entry.bytes != found.bytes:
-            return State.SIZE
+            return FileState.SIZE
         if entry.good is None:
-            return State.PUBLISHED
-        return State.VERIFIED if entry.good else State.DAMAGED
+            return FileState.PUBLISHED
+        return FileState.VERIFIED if entry.good else FileState.DAMAGED
 
     @property
     def frames(self) -> int:
@@ -129,7 +129,7 @@ class Acquisition:
         """How many files were completed after a crash."""
         return sum(file.entry is not None and file.entry.recovered for file in self.files)
 
-    def count(self, state: State) -> int:
+    def count(self, state: FileState) -> int:
         """Return how many files are in `state`."""
         return sum(file.state is state for file in self.files)
 
@@ -140,7 +140,7 @@ class Catalog:
 
     acquisitions: list[Acquisition]
     strangers: list[Found]
-    journal: Journal | None
+    summary: LedgerSummary | None
     lost_elsewhere: int = 0
 
     def listed(self, *, everything: bool) -> list[Acquisition]:
@@ -148,7 +148,7 @@ class Catalog:
         return [one for one in self.acquisitions if everything or one.here]
 
 
-def catalog(found: Iterable[Found], journal: Journal | None) -> Catalog:
+def catalog(found: Iterable[Found], summary: LedgerSummary | None) -> Catalog:
     """Return the catalog of the files `found` and those that the ledger tells of."""
     here, strangers = dict[str, tuple[FileId, Found]](), list[Found]()
     for file in found:
@@ -158,20 +158,22 @@ def catalog(found: Iterable[Found], journal: Journal | None) -> Catalog:
         else:
             here[file.path] = given, file
     acquisitions: dict[str, Acquisition] = {}
-    for given, file in _files(here, journal):
+    for given, file in _files(here, summary):
         name = f"{given.base.folder}/{given.base.stem}"
         acquisitions.setdefault(name, Acquisition(name, given.base.stem)).files.append(file)
     for acquisition in acquisitions.values():
-        _finish(acquisition, journal)
-    result = Catalog([acquisitions[name] for name in sorted(acquisitions)], strangers, journal)
-    if journal is not None:
-        _count_missing(result, journal)
+        _finish(acquisition, summary)
+    result = Catalog([acquisitions[name] for name in sorted(acquisitions)], strangers, summary)
+    if summary is not None:
+        _count_missing(result, summary)
     return result
 
 
-def _files(here: dict[str, tuple[FileId, Found]], journal: Journal | None) -> Iterator[tuple[FileId, File]]:
+def _files(
+    here: dict[str, tuple[FileId, Found]], summary: LedgerSummary | None
+) -> Iterator[tuple[FileId, File]]:
     """Yield the files that are here, and those that only the ledger knows."""
-    entries = {} if journal is None else journal.files
+    entries = {} if summary is None else summary.files
     for path, (given, found) in here.items():
         yield given, File(path, given.number, found, entries.get(path))
     for path, entry in entries.items():
@@ -180,11 +182,11 @@ def _files(here: dict[str, tuple[FileId, Found]], journal: Journal | None) -> It
             yield given, File(path, given.number, None, entry)
 
 
-def _finish(acquisition: Acquisition, journal: Journal | None) -> None:
+def _finish(acquisition: Acquisition, summary: LedgerSummary | None) -> None:
     """Put the files in order, and find the numbers between them that have none."""
     acquisition.files.sort(key=lambda file: file.number)
     known = {file.number for file in acquisition.files}
-    removed: set[str] = set() if journal is None else journal.removed
+    removed: set[str] = set() if summary is None else summary.removed
     acquisition.holes = [
         number
         for number in range(acquisition.files[-1].number)
@@ -192,16 +194,16 @@ def _finish(acquisition: Acquisition, journal: Journal | None) -> None:
     ]
 
 
-def _count_missing(result: Catalog, journal: Journal) -> None:
+def _count_missing(result: Catalog, summary: LedgerSummary) -> None:
     """Count losses and duplicates to the acquisitions that they happened in."""
     finder = _Finder(result.acquisitions)
-    for loss in journal.losses:
+    for loss in summary.losses:
         owner = finder.find(loss)
         if owner is None:
             result.lost_elsewhere += loss.count
         else:
             owner.lost += loss.count
-    for again in journal.duplicates:
+    for again in summary.duplicates:
         owner = finder.find(again)
         if owner is not None:
             owner.duplicates += again.count
@@ -221,7 +223,7 @@ class _Finder:
         for entries in self._by_session.values():
             entries.sort(key=lambda pair: -1 if pair[0].last_frame_num is None else pair[0].last_frame_num)
 
-    def find(self, missing: Missing) -> Acquisition | None:
+    def find(self, missing: FrameRange) -> Acquisition | None:
         """Return the acquisition with the frame after those that are missing, or else the one before them."""
         given = parse(missing.path) if missing.path else None
         if given is not None:

@@ -3,8 +3,8 @@
 For a first look, for rehearsals, for tests. A client sees what a real streamer shows, habits included: it is
 accepted only when the next frame is due, and then gets the latest frame of each type other than Scan first.
 
-`schedule` says what is due when and `faults` what goes wrong; `streamer` makes the frames, `outlet` is the
-sender, `relay` the line that fails, `front` one of them or both, `sending` runs it all, `door` leads to spt3g.
+`schedule` says what is due when and `faults` what goes wrong; `streamer` makes the frames, `listener` is the
+sender, `relay` the line that fails, `endpoint` one of them or both, `sending` runs it all, `g3sender` leads to spt3g.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Send until the plan is done, or SIGTERM or SIGINT. Return 0, or 1 if the address cannot be had."""
     # spt3g takes 60 MB and half a second, which the other commands do without.
-    from timestream_aggregator.commands.simulate.front import Front  # noqa: PLC0415
+    from timestream_aggregator.commands.simulate.endpoint import Endpoint  # noqa: PLC0415
     from timestream_aggregator.commands.simulate.sending import send  # noqa: PLC0415
 
     set_up("info")
@@ -75,13 +75,13 @@ def run(args: argparse.Namespace) -> int:
     stop = _stopped_by(signal.SIGTERM, signal.SIGINT)
     try:
         relayed = any(fault.kind in faults.OF_THE_LINE for fault in plan.faults)
-        front = Front(args.address, args.port, relayed=relayed)
+        endpoint = Endpoint(args.address, args.port, relayed=relayed)
     except OSError as error:
         sys.stderr.write(f"simulate: cannot listen on {args.address} port {args.port}: {error.strerror}\n")
         return 1
-    sys.stdout.write(f"listening on {args.address}:{front.port}\n")
+    sys.stdout.write(f"listening on {args.address}:{endpoint.port}\n")
     sys.stdout.flush()
-    send(plan, front, stop)
+    send(plan, endpoint, stop)
     return 0
 
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from timestream_aggregator.commands.simulate.door import Frame
+from timestream_aggregator.commands.simulate.endpoint import Endpoint
 from timestream_aggregator.commands.simulate.faults import ON_THE_WAY, Fault, FaultKind
-from timestream_aggregator.commands.simulate.front import Front
+from timestream_aggregator.commands.simulate.g3sender import G3Frame
 from timestream_aggregator.commands.simulate.schedule import Plan, Step, schedule
 from timestream_aggregator.commands.simulate.streamer import Streamer
 from timestream_aggregator.logs import for_stream
@@ -16,14 +16,14 @@ from timestream_aggregator.logs import for_stream
 DRAIN_SECONDS: Final = 5.0  # what the clients have, at a regular end, to fetch what is queued for them
 
 
-def send(plan: Plan, front: Front, stop: threading.Event) -> None:
+def send(plan: Plan, endpoint: Endpoint, stop: threading.Event) -> None:
     """Send the plan until it is done and the clients have it, or until `stop`; then close the sender."""
     log, regular = for_stream(plan.stream_id), False
     try:
-        regular = _Stream(plan, front, log).run(stop)
-        drained = not regular or front.drain(DRAIN_SECONDS, stop)
+        regular = _Stream(plan, endpoint, log).run(stop)
+        drained = not regular or endpoint.drain(DRAIN_SECONDS, stop)
     finally:
-        drained = front.close(DRAIN_SECONDS if regular else 0.0) or not regular
+        drained = endpoint.close(DRAIN_SECONDS if regular else 0.0) or not regular
     if not drained and not stop.is_set():
         log.warning("a client was too slow for the last frames", extra={"seconds": DRAIN_SECONDS})
 
@@ -31,9 +31,9 @@ def send(plan: Plan, front: Front, stop: threading.Event) -> None:
 class _Stream:
     """The plan on its way to the sender."""
 
-    def __init__(self, plan: Plan, front: Front, log: logging.Logger) -> None:
+    def __init__(self, plan: Plan, endpoint: Endpoint, log: logging.Logger) -> None:
         self._plan = plan
-        self._front = front
+        self._endpoint = endpoint
         self._log = log
         self._streamer = Streamer(plan)
 
@@ -53,7 +53,7 @@ class _Stream:
                 self._tell(fault)
                 if fault.kind is FaultKind.STOP:
                     return False
-                self._front.happen(fault)
+                self._endpoint.happen(fault)
         return True
 
     def _limited(self) -> Iterator[Step]:
@@ -65,7 +65,7 @@ class _Stream:
             yield step
             frames += step.kind is not None
 
-    def _send(self, step: Step, frame: Frame | None) -> None:
+    def _send(self, step: Step, frame: G3Frame | None) -> None:
         """Send a frame as often as the faults of its step say, and have those of the line done to it."""
         if frame is None:
             return
@@ -73,13 +73,13 @@ class _Stream:
         for fault in step.faults:
             self._tell(fault)
             if fault.kind in ON_THE_WAY:
-                self._front.disturb(self._streamer.position, fault)
+                self._endpoint.disturb(self._streamer.position, fault)
             elif fault.kind is FaultKind.LOST:
                 times = 0
             elif fault.kind is FaultKind.DUPLICATE:
                 times *= 2
         for _ in range(times):
-            self._front.send(frame)
+            self._endpoint.send(frame)
 
     def _tell(self, fault: Fault) -> None:
         session, number = self._streamer.position

@@ -7,14 +7,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from timestream_aggregator.commands.simulate.door import Frame, core
+from timestream_aggregator.commands.simulate.g3sender import G3Frame, core
 from timestream_aggregator.commands.simulate.schedule import Kind, Plan
 from timestream_aggregator.logs import for_stream
 
 Counts = npt.NDArray[np.int32]
 
 _SPREAD: Final = (
-    37  # samples by which the pattern is longer than one frame, so that no two neighbours are alike
+    37  # samples by which the pattern is longer than one frame, so that no two observers are alike
 )
 _FLOW_KEY: Final = "sostream_flowcontrol"
 _FLOW: Final = {
@@ -53,7 +53,7 @@ class Streamer:
         self._detectors = Detectors(plan)
         self._session = self._number = self._scans = 0
 
-    def frame(self, kind: Kind, now: float) -> Frame | None:
+    def frame(self, kind: Kind, now: float) -> G3Frame | None:
         """Return the frame to send at `now` (Unix seconds); None if the plan wants it lost."""
         if kind is Kind.START:
             self._begin(now)
@@ -76,7 +76,7 @@ class Streamer:
         self._number = self._scans = 0
         self._log.info("session begins", extra={"session_id": self._session})
 
-    def _counted(self, kind: Kind, now: float) -> tuple[Frame, int]:
+    def _counted(self, kind: Kind, now: float) -> tuple[G3Frame, int]:
         """Return a frame with the keys of the session, and its frame_num."""
         frame, number = _new(kind.value.partition(",")[0]), self._number
         frame["sostream_version"] = core.G3Int(2)
@@ -120,7 +120,7 @@ class Streamer:
         return json.dumps(changed | named | {f"{root}.SampleRate": self._plan.sample_rate})
 
 
-def _new(kind: str) -> Frame:
+def _new(kind: str) -> G3Frame:
     """Return an empty frame; `kind` is spt3g's name of the type."""
     return core.G3Frame(getattr(core.G3FrameType, kind))
 

@@ -6,7 +6,7 @@ what the ledger of its data folder says: size, frames, numbers, CRC-32C, and sha
 before. One file is open at a time, and one frame in memory. Of the contents only the keys of the streamer are
 unpacked: spt3g alone does not know the instruments' own classes. The crc vouches for the rest.
 
-`reading` takes a file through both readers, `checking` compares with the ledger, `output` writes, `door` leads
+`reading` takes a file through both readers, `checking` compares with the ledger, `text` writes, `g3reader` leads
 to spt3g.
 """
 
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.commands.verify.checking import Checker, Folder
-from timestream_aggregator.commands.verify.output import Json, Output, Table, Totals
-from timestream_aggregator.commands.verify.report import FileReport
+from timestream_aggregator.commands.verify.file_report import FileReport
+from timestream_aggregator.commands.verify.text import Json, Printer, Table, VerifyTotals
 from timestream_aggregator.core.naming import SUFFIX
 from timestream_aggregator.disk.folder import OWN_FOLDER
 from timestream_api.settings import LARGEST_FRAME
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     if absent:
         return 2
     output = Json() if args.json else Table(moved_is_fine=args.moved_is_fine)
-    totals = Totals(args.moved_is_fine)
+    totals = VerifyTotals(args.moved_is_fine)
     try:
         sys.stdout.writelines(_texts(args.paths, Checker(args.max_frame_bytes), output, totals))
     except UnreadableError as error:
@@ -92,7 +92,7 @@ def verify(path: Path, largest_frame: int = LARGEST_FRAME) -> FileReport:
     return Checker(largest_frame).verify(path)
 
 
-def _texts(paths: Sequence[Path], checker: Checker, output: Output, totals: Totals) -> Iterator[str]:
+def _texts(paths: Sequence[Path], checker: Checker, output: Printer, totals: VerifyTotals) -> Iterator[str]:
     """Verify, and yield what is found as soon as it is.
 
     Raises:

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from timestream_aggregator.commands.shelf import Staged, State, staged
+from timestream_aggregator.commands.inventory import Staged, StagedState, staged
+from timestream_aggregator.commands.verify.file_report import Count, FileReport, LedgerVerdict
 from timestream_aggregator.commands.verify.reading import read
-from timestream_aggregator.commands.verify.report import Count, FileReport, Ledger
 from timestream_aggregator.core.naming import parse
 from timestream_aggregator.ledger.summary import (
     FileEntry,
-    Journal,
-    Missing,
+    FrameRange,
+    LedgerSummary,
     data_folder_of,
-    journal_of,
     ranges,
+    summary_of,
 )
 from timestream_api.settings import LARGEST_FRAME
 
@@ -30,7 +30,7 @@ class Folder:
     """A folder that was named, and what its ledger tells: `absent` are numbers by acquisition."""
 
     path: Path
-    journal: Journal
+    summary: LedgerSummary
     below: str  # its path under the data folder, with a slash at the end; empty for the data folder itself
     unknown: list[str] = field(default_factory=list[str])
     more_unknown: int = 0
@@ -46,7 +46,7 @@ class Folder:
     @property
     def left(self) -> int:
         """How many files a killed recorder has left."""
-        return sum(file.state is State.LEFT for file in self.staged)
+        return sum(file.state is StagedState.LEFT for file in self.staged)
 
 
 class Checker:
@@ -54,31 +54,31 @@ class Checker:
 
     def __init__(self, largest_frame: int = LARGEST_FRAME) -> None:
         self._largest_frame = largest_frame
-        self._journals: dict[Path, Journal | None] = {}
-        self._places: dict[Path, tuple[Journal | None, Path]] = {}
+        self._journals: dict[Path, LedgerSummary | None] = {}
+        self._places: dict[Path, tuple[LedgerSummary | None, Path]] = {}
         self._unknown: dict[Path, list[str]] = defaultdict(list)
         self._more_unknown: dict[Path, int] = defaultdict(int)
 
     def verify(self, path: Path) -> FileReport:
         """Return what is in the file `path` and what is wrong with it."""
-        journal, name = self._place(path)
-        entry = None if journal is None else self._entry(journal, name)
+        summary, name = self._place(path)
+        entry = None if summary is None else self._entry(summary, name)
         count = read(path, entry, self._largest_frame)
-        if journal is not None:
-            self._compare(count, entry, journal, name)
-        _tell_numbers(count, journal)
+        if summary is not None:
+            self._compare(count, entry, summary, name)
+        _tell_numbers(count, summary)
         return count.report
 
     def folder(self, path: Path) -> Folder | None:
         """Return what its ledger tells of the folder `path`, None if it has none. After its files, not before."""
-        journal, name = self._place(path / "any")
-        if journal is None:
+        summary, name = self._place(path / "any")
+        if summary is None:
             return None
-        journal.update()
+        summary.update()
         below = name.removesuffix("any")
-        folder = Folder(path, journal, below, *self._unknown_below(journal, below))
+        folder = Folder(path, summary, below, *self._unknown_below(summary, below))
         numbers: dict[str, list[int]] = defaultdict(list)
-        for gone in _absent(journal, below):
+        for gone in _absent(summary, below):
             file = parse(gone)
             numbers[gone if file is None else f"{file.base.folder}/{file.base.stem}"].append(
                 0 if file is None else file.number
@@ -86,38 +86,38 @@ class Checker:
             folder.absent_files += 1
         folder.absent = {name: list(ranges(sorted(found))) for name, found in sorted(numbers.items())}
         if folder.is_data_folder:
-            folder.staged = staged(journal.root)
+            folder.staged = staged(summary.root)
         return folder
 
-    def _place(self, path: Path) -> tuple[Journal | None, str]:
-        """Return the journal of the data folder that `path` lies in, and its path there."""
+    def _place(self, path: Path) -> tuple[LedgerSummary | None, str]:
+        """Return the summary of the data folder that `path` lies in, and its path there."""
         if path.parent not in self._places:
             parent = path.parent.resolve()
             root = data_folder_of(parent)
             if root is not None and root not in self._journals:
-                self._journals[root] = journal_of(root)
+                self._journals[root] = summary_of(root)
             below = Path() if root is None else parent.relative_to(root)
             self._places[path.parent] = (None if root is None else self._journals[root], below)
-        journal, below = self._places[path.parent]
-        return journal, (below / path.name).as_posix()
+        summary, below = self._places[path.parent]
+        return summary, (below / path.name).as_posix()
 
-    def _entry(self, journal: Journal, name: str) -> FileEntry | None:
-        """Return the ledger's line of a file, which may be younger than the journal."""
-        if name not in journal.files:
-            journal.update()
-        return journal.files.get(name)
+    def _entry(self, summary: LedgerSummary, name: str) -> FileEntry | None:
+        """Return the ledger's line of a file, which may be younger than the summary."""
+        if name not in summary.files:
+            summary.update()
+        return summary.files.get(name)
 
-    def _compare(self, count: Count, entry: FileEntry | None, journal: Journal, name: str) -> None:
+    def _compare(self, count: Count, entry: FileEntry | None, summary: LedgerSummary, name: str) -> None:
         """Say where the file is not what the ledger says it is."""
         report = count.report
         if entry is None:
-            report.ledger = Ledger.UNKNOWN
+            report.ledger = LedgerVerdict.UNKNOWN
             report.notes.append("the ledger has no line of it")
-            self._note_unknown(journal.root, name)
+            self._note_unknown(summary.root, name)
             return
         if report.crc32c is not None:  # it could be read
             differences = ", ".join(_differences(count, entry))
-            report.ledger = Ledger.DIFFERS if differences else Ledger.AGREES
+            report.ledger = LedgerVerdict.DIFFERS if differences else LedgerVerdict.AGREES
             if differences:
                 report.trouble.append(f"not what was recorded: {differences}")
         if entry.recovered:
@@ -131,16 +131,16 @@ class Checker:
         else:
             self._more_unknown[root] += 1
 
-    def _unknown_below(self, journal: Journal, below: str) -> tuple[list[str], int]:
+    def _unknown_below(self, summary: LedgerSummary, below: str) -> tuple[list[str], int]:
         """Return the files without a line there; not those whose line came a moment after they did."""
-        names = [name for name in self._unknown[journal.root] if name.startswith(below)]
-        return [name for name in names if name not in journal.files], self._more_unknown[journal.root]
+        names = [name for name in self._unknown[summary.root] if name.startswith(below)]
+        return [name for name in names if name not in summary.files], self._more_unknown[summary.root]
 
 
-def _absent(journal: Journal, below: str) -> Iterator[str]:
+def _absent(summary: LedgerSummary, below: str) -> Iterator[str]:
     """Yield the files under `below` that were published and are not there."""
-    for name in journal.files:
-        if name.startswith(below) and not os.path.lexists(journal.root / name):
+    for name in summary.files:
+        if name.startswith(below) and not os.path.lexists(summary.root / name):
             yield name
 
 
@@ -161,18 +161,18 @@ def _differences(count: Count, entry: FileEntry) -> Iterator[str]:
             yield f"{what} {found}, in the ledger {told}"
 
 
-def _tell_numbers(count: Count, journal: Journal | None) -> None:
+def _tell_numbers(count: Count, summary: LedgerSummary | None) -> None:
     """Say which numbers are missing or went back: as trouble, or, if the ledger tells of it, as a note."""
     report = count.report
     for session, first, last in count.gaps:
-        tell, unknown = ([], [(first, last)]) if journal is None else journal.known(session, first, last)
+        tell, unknown = ([], [(first, last)]) if summary is None else summary.known(session, first, last)
         report.trouble.extend(_say_missing(*gap) for gap in unknown)
         if tell and unknown != [(first, last)]:
             report.known.append((first, last))
             report.notes.append(f"{_say_missing(first, last)}: {_say_known(tell)}")
     for session, last, number in count.backs:
         words = f"frame_num goes back from {last} to {number}"
-        if journal is not None and (session, last, number) in journal.renumbered:
+        if summary is not None and (session, last, number) in summary.renumbered:
             report.notes.append(f"{words}: known, the streamer counted so")
         else:
             report.trouble.append(words)
@@ -183,7 +183,7 @@ def _say_missing(first: int, last: int) -> str:
     return f"frame_num {first} is missing" if first == last else f"frame_num {first} to {last} are missing"
 
 
-def _say_known(losses: list[Missing]) -> str:
+def _say_known(losses: list[FrameRange]) -> str:
     """Return what the ledger tells of a gap."""
     loss = losses[0]
     cause = f", {loss.cause}" if loss.cause else ""

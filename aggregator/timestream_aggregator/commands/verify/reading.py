@@ -13,7 +13,8 @@ from typing import Final
 
 from crc32c import crc32c
 
-from timestream_aggregator.commands.verify.door import (
+from timestream_aggregator.commands.verify.file_report import Count, FileReport
+from timestream_aggregator.commands.verify.g3reader import (
     REFUSALS,
     G3Reader,
     moment_of,
@@ -21,7 +22,6 @@ from timestream_aggregator.commands.verify.door import (
     type_of,
     whole_number,
 )
-from timestream_aggregator.commands.verify.report import Count, FileReport
 from timestream_aggregator.core.naming import SUFFIX
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
 from timestream_aggregator.ledger.summary import FileEntry

@@ -92,8 +92,8 @@ class Supply(Buffer):
             raise NothingMoreError
         return self.items.popleft()
 
-    def state(self) -> report.Buffer:
-        return report.Buffer(stalled=self._pressed())
+    def state(self) -> report.BufferReport:
+        return report.BufferReport(stalled=self._pressed())
 
     def done(self, size: int) -> None:  # noqa: ARG002
         return

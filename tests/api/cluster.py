@@ -53,7 +53,7 @@ class Api:
         cast("client.ApiClient", self._client).rest_client.close()
 
 
-class Lab:
+class Cluster:
     """One namespace: resources as of a user, pods as of a kubelet, reports as of a recorder."""
 
     def __init__(self, plane: ControlPlane, api: Api, namespace: str) -> None:

@@ -7,8 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from timestream_aggregator.commands.listing.catalog import Acquisition, Catalog, File, State
-from timestream_aggregator.commands.shelf import Found, Staged, counted, moment
+from timestream_aggregator.commands.inventory import Found, Staged, counted, moment
+from timestream_aggregator.commands.listing.catalog import Acquisition, Catalog, File, FileState
 
 _COLUMNS: Final = "{:<11} {:>6}  {:<9} {:>17} {:>10} {:>8}  {:<19}  {:<19}  {}"
 _FILES: Final = "    {:<17} {:>17} {:>10}  {:<15}  {:<19}  {:<19}  {:<8}  {}\n"
@@ -56,7 +56,7 @@ def _row(acquisition: Acquisition, found: Catalog) -> str:
         f"{min(numbers):03}-{max(numbers):03}",
         f"{acquisition.bytes:,}",
         "-" if acquisition.frames is None else f"{acquisition.frames:,}",
-        "-" if found.journal is None else f"{acquisition.lost:,}",
+        "-" if found.summary is None else f"{acquisition.lost:,}",
         _moment(acquisition.first),
         _moment(acquisition.last),
         acquisition.name,
@@ -75,11 +75,11 @@ def _remarks(acquisition: Acquisition, found: Catalog) -> Iterator[str]:
         yield counted(acquisition.duplicates, "duplicate")
     if acquisition.recovered:
         yield f"{acquisition.recovered} recovered"
-    for state in (State.DAMAGED, State.SIZE, State.UNKNOWN):
+    for state in (FileState.DAMAGED, FileState.SIZE, FileState.UNKNOWN):
         count = acquisition.count(state)
-        if count and (state is not State.UNKNOWN or found.journal is not None):
+        if count and (state is not FileState.UNKNOWN or found.summary is not None):
             yield f"{count} {state}"
-    verified = acquisition.count(State.VERIFIED)
+    verified = acquisition.count(FileState.VERIFIED)
     if verified:
         yield "verified" if verified == len(acquisition.here) else f"{verified} verified"
 
@@ -93,7 +93,7 @@ def _files(acquisition: Acquisition) -> Iterator[str]:
         entry = file.entry
         size = file.found.bytes if file.found else entry.bytes if entry else 0
         yield _FILES.format(
-            "recovered" if entry and entry.recovered and file.state is State.PUBLISHED else file.state,
+            "recovered" if entry and entry.recovered and file.state is FileState.PUBLISHED else file.state,
             f"{size:,}",
             f"{file.frames:,}" if entry else "-",
             "-"
@@ -120,7 +120,7 @@ def _summary(listed: Sequence[Acquisition], found: Catalog) -> str:
         counted(sum(len(one.here) for one in listed), "file"),
         counted(sum(one.bytes for one in listed), "byte"),
     ]
-    if found.journal is not None:
+    if found.summary is not None:
         parts.append(counted(sum(one.frames or 0 for one in listed), "frame"))
         parts.append(f"{sum(one.lost for one in listed):,} lost")
     if found.strangers:
@@ -136,10 +136,10 @@ def _rest(found: Catalog, *, everything: bool) -> Iterator[str]:
         yield f"published and gone: {counted(len(gone), 'acquisition')}, {files} (--all lists them)\n"
     if found.lost_elsewhere:
         yield f"lost outside of these acquisitions: {counted(found.lost_elsewhere, 'frame')}\n"
-    journal = found.journal
-    if journal is not None and journal.quarantined:
-        pieces = counted(journal.quarantined, "damaged piece")
-        size = counted(journal.quarantined_bytes, "byte")
+    summary = found.summary
+    if summary is not None and summary.quarantined:
+        pieces = counted(summary.quarantined, "damaged piece")
+        size = counted(summary.quarantined_bytes, "byte")
         yield f"put aside: {pieces}, {size} (verify lists them)\n"
 
 
@@ -155,7 +155,7 @@ def _acquisition(one: Acquisition) -> dict[str, object]:
         "lost": one.lost,
         "duplicates": one.duplicates,
         "recovered": one.recovered,
-        "states": {str(state): count for state in State if (count := one.count(state))},
+        "states": {str(state): count for state in FileState if (count := one.count(state))},
         "first": None if one.first is None else moment(one.first),
         "last": None if one.last is None else moment(one.last),
     }
@@ -182,7 +182,7 @@ def _file(file: File) -> dict[str, object]:
 
 def _totals(listed: Sequence[Acquisition], found: Catalog) -> dict[str, object]:
     """Return what there is of all."""
-    journal = found.journal
+    summary = found.summary
     return {
         "acquisitions": len(listed),
         "gone": len([one for one in found.acquisitions if not one.here]),
@@ -191,8 +191,8 @@ def _totals(listed: Sequence[Acquisition], found: Catalog) -> dict[str, object]:
         "frames": sum(one.frames or 0 for one in listed),
         "lost": sum(one.lost for one in listed),
         "lost_elsewhere": found.lost_elsewhere,
-        "quarantined_pieces": journal.quarantined if journal else 0,
-        "ledger": journal is not None,
+        "quarantined_pieces": summary.quarantined if summary else 0,
+        "ledger": summary is not None,
     }
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Ledger(StrEnum):
+class LedgerVerdict(StrEnum):
     """What the ledger of the data folder says of a file."""
 
     AGREES = "agrees"
@@ -35,7 +35,7 @@ class FileReport:
     notes: list[str] = field(default_factory=list[str])
     crc32c: str | None = None
     sha256: str | None = None
-    ledger: Ledger | None = None
+    ledger: LedgerVerdict | None = None
 
 
 @dataclass(slots=True)

@@ -10,17 +10,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.machine.disk_layers import File
 from tests.machine.guarded_disk import LEDGER, GuardedDisk, frames_of, is_observation, is_published, loads
+from tests.machine.run import ROOT, STAGING, Run, TurnedClock
 from tests.machine.simulated_disk import KilledError
 from tests.machine.story import Sender, Wire
-from tests.machine.world import ROOT, STAGING, Run, TurnedClock
-from timestream_aggregator.buffer import Connected, Disconnected, Silent
+from timestream_aggregator.buffer import LinkDown, LinkUp, Silent
 from timestream_aggregator.disk.folder import UnusableFolderError
 from timestream_api.ledger import Line, Loss, Published, Recovered, decode
 from timestream_api.settings import RecorderSettings
 from timestream_api.values import Layout
 
 
-class Stage(RuleBasedStateMachine):
+class Invariants(RuleBasedStateMachine):
     """A machine with a beginning and invariants. What may happen then, others say."""
 
     @initialize(
@@ -107,7 +107,7 @@ class Stage(RuleBasedStateMachine):
             assert self.run is not None
             self.connection += 1
             self.wire, self.previous = Wire(), None
-            self.run.supply.items.append(Connected(self.connection, self.clock.moment()))
+            self.run.supply.items.append(LinkUp(self.connection, self.clock.moment()))
             for data in self.sender.last.values():
                 self.wire.push(data)
         return self.wire
@@ -122,7 +122,7 @@ class Stage(RuleBasedStateMachine):
             items = self.run.supply.items
             if why == "silent":
                 items.append(Silent(self.clock.moment()))
-            items.append(Disconnected(self.connection, self.clock.moment(), why))
+            items.append(LinkDown(self.connection, self.clock.moment(), why))
             self.wire = None
             self.work()
 

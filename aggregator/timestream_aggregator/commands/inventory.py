@@ -30,7 +30,7 @@ class Found:
     inode: int
 
 
-class State(StrEnum):
+class StagedState(StrEnum):
     """What a file without a final name is."""
 
     WRITING = "being written"
@@ -43,14 +43,14 @@ class Staged:
     """A file that is to become `path`, under the data folder."""
 
     path: str
-    state: State
+    state: StagedState
     bytes: int
     changed: float
 
     def say(self, root: Path) -> str:
         """Return what a person has to know of it, and what to do."""
         text = f"{self.state}: {self.path}, {counted(self.bytes, 'byte')}, last written {moment(self.changed)} UTC"
-        if self.state is State.WRITING:
+        if self.state is StagedState.WRITING:
             return text
         return f"{text}: `timestream-aggregator recover {root}`, or the recorder's next start, publishes it"
 
@@ -94,10 +94,12 @@ def moment(unix_seconds: float) -> str:
     return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def _state(file: Found, locked: set[int] | None) -> State:
+def _state(file: Found, locked: set[int] | None) -> StagedState:
     if locked is not None and file.inode in locked:
-        return State.WRITING
-    return State.UNFINISHED if locked is None or time.time() - file.changed < _FRESH else State.LEFT
+        return StagedState.WRITING
+    return (
+        StagedState.UNFINISHED if locked is None or time.time() - file.changed < _FRESH else StagedState.LEFT
+    )
 
 
 def _locked_inodes() -> set[int] | None:

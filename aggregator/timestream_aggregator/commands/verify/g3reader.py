@@ -1,4 +1,4 @@
-"""The door to spt3g, which comes without types: what `verify` uses of its reader, and nothing more."""
+"""spt3g, which comes without types: what `verify` uses of its reader, and nothing more."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ REFUSALS: Final = (RuntimeError, ValueError, MemoryError)
 """What spt3g's reader raises about bytes that it cannot read."""
 
 
-class G3Frame(Protocol):
+class ReadFrame(Protocol):
     """A frame that was read."""
 
     type: int
@@ -26,7 +26,7 @@ class G3Frame(Protocol):
 class G3Reader(Protocol):
     """spt3g's reader of one file."""
 
-    def Process(self, frame: None, /) -> Sequence[G3Frame]:  # noqa: N802 - spt3g's name
+    def Process(self, frame: None, /) -> Sequence[ReadFrame]:  # noqa: N802 - spt3g's name
         """Return the next frame, or nothing at the end of the file."""
         ...
 
@@ -39,23 +39,23 @@ def open_reader(path: Path) -> G3Reader:
     """Return spt3g's reader, and keep spt3g from writing its own messages into the table."""
     from spt3g import core  # noqa: PLC0415 - 60 MB and half a second that the other commands do without
 
-    door = cast("Any", core)
-    door.G3Logger.global_logger = door.G3MultiLogger(door.G3LoggerVector())
-    return cast("G3Reader", door.G3Reader(str(path)))
+    spt3g = cast("Any", core)
+    spt3g.G3Logger.global_logger = spt3g.G3MultiLogger(spt3g.G3LoggerVector())
+    return cast("G3Reader", spt3g.G3Reader(str(path)))
 
 
-def type_of(frame: G3Frame) -> str:
+def type_of(frame: ReadFrame) -> str:
     """Return the characters of a frame's type."""
     return int(frame.type).to_bytes(4, "big").lstrip(b"\0").decode("ascii", "backslashreplace")
 
 
-def whole_number(frame: G3Frame, name: str) -> int | None:
+def whole_number(frame: ReadFrame, name: str) -> int | None:
     """Return an integer of the frame, None if there is none of that name."""
     value = _value(frame, name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def moment_of(frame: G3Frame) -> str | None:
+def moment_of(frame: ReadFrame) -> str | None:
     """Return the frame's own time, ISO 8601, UTC."""
     ticks = getattr(_value(frame, "time"), "time", None)
     if not isinstance(ticks, int):
@@ -66,7 +66,7 @@ def moment_of(frame: G3Frame) -> str | None:
         return None
 
 
-def _value(frame: G3Frame, name: str) -> object:
+def _value(frame: ReadFrame, name: str) -> object:
     """Return a value of the frame; None if there is none, or one of a class that spt3g does not know."""
     try:
         return frame.get(name, None)

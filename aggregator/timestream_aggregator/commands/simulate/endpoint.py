@@ -4,15 +4,15 @@ import threading
 import time
 from typing import Final
 
-from timestream_aggregator.commands.simulate.door import Frame
 from timestream_aggregator.commands.simulate.faults import Fault, FaultKind
-from timestream_aggregator.commands.simulate.outlet import Outlet
+from timestream_aggregator.commands.simulate.g3sender import G3Frame
+from timestream_aggregator.commands.simulate.listener import Listener
 from timestream_aggregator.commands.simulate.relay import Position, Relay
 
 _INSIDE: Final = "127.0.0.1"
 
 
-class Front:
+class Endpoint:
     """A sender on one address, and what can be done to it.
 
     Raises:
@@ -21,24 +21,24 @@ class Front:
 
     def __init__(self, address: str, port: int, *, relayed: bool, queue: int = 0) -> None:
         self._queue = queue
-        self._outlet = Outlet(_INSIDE, 0, queue) if relayed else Outlet(address, port, queue)
+        self._listener = Listener(_INSIDE, 0, queue) if relayed else Listener(address, port, queue)
         self._relay: Relay | None = None
         if relayed:
             try:
-                self._relay = Relay(address, port, self._outlet.port)
+                self._relay = Relay(address, port, self._listener.port)
             except OSError:
-                self._outlet.close()
+                self._listener.close()
                 raise
-        self.port: Final[int] = self._outlet.port if self._relay is None else self._relay.port
+        self.port: Final[int] = self._listener.port if self._relay is None else self._relay.port
 
     @property
     def inner_port(self) -> int:
         """The port of the sender itself."""
-        return self._outlet.port
+        return self._listener.port
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: G3Frame) -> None:
         """Accept the clients that wait, and queue `frame` for all."""
-        self._outlet.send(frame)
+        self._listener.send(frame)
 
     def disturb(self, position: Position, fault: Fault) -> None:
         """Do `fault` to the frame at `position`, which is sent next."""
@@ -58,27 +58,27 @@ class Front:
 
     def drain(self, seconds: float, stop: threading.Event) -> bool:
         """Return True once the clients have fetched what is queued, False after `seconds` or at `stop`."""
-        return self._outlet.drain(seconds, stop)
+        return self._listener.drain(seconds, stop)
 
     def hang_up(self) -> None:
         """End the connection to each client: what the kernel holds still arrives, and then the end."""
-        self._outlet.hang_up()
+        self._listener.hang_up()
 
     def close(self, seconds: float = 0.0) -> bool:
         """End; return whether what was sent has left this process, for which a relay has `seconds`."""
         begun = time.monotonic()
         if self._relay is not None:
             self._relay.refuse()
-        self._outlet.close()
+        self._listener.close()
         return self._relay is None or self._relay.close(seconds - (time.monotonic() - begun))
 
     def _restart(self, seconds: float) -> None:
         """Have another sender behind the relay, reached only after a while."""
         relay = self._relayed()
         relay.down(seconds)
-        self._outlet.close()
-        self._outlet = Outlet(_INSIDE, 0, self._queue)
-        relay.behind = self._outlet.port
+        self._listener.close()
+        self._listener = Listener(_INSIDE, 0, self._queue)
+        relay.behind = self._listener.port
 
     def _relayed(self) -> Relay:
         if self._relay is None:

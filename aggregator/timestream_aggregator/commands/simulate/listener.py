@@ -10,13 +10,13 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from timestream_aggregator.commands.simulate.door import Frame, core
+from timestream_aggregator.commands.simulate.g3sender import G3Frame, core
 
 DESCRIPTORS: Final = "/dev/fd"
 _POLL_SECONDS: Final = 0.05
 
 
-class Outlet:
+class Listener:
     """A sender that listens on one address; `G3NetworkSender` by itself listens on all or connects to one.
 
     Raises:
@@ -34,7 +34,7 @@ class Outlet:
             (its_own,) = set(_sockets()) - before
             os.dup2(listener.fileno(), its_own, inheritable=False)
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: G3Frame) -> None:
         """Accept the clients that wait, and queue `frame` for all; the sender's threads do the rest."""
         self._sender.Process(frame)
 

@@ -63,7 +63,7 @@ def word(action: Action) -> str:
             return f"note {action.kind}"
 
 
-class Desk:
+class Decisions:
     """One recording, told in seconds since the beginning of the test."""
 
     def __init__(self, rules: Rules | None = None) -> None:

@@ -7,10 +7,10 @@ from datetime import datetime
 from itertools import chain, islice
 from typing import Final, Protocol
 
-from timestream_aggregator.commands.shelf import counted
+from timestream_aggregator.commands.inventory import counted
 from timestream_aggregator.commands.verify.checking import Folder
-from timestream_aggregator.commands.verify.report import FileReport
-from timestream_aggregator.ledger.summary import Journal, Missing, Piece
+from timestream_aggregator.commands.verify.file_report import FileReport
+from timestream_aggregator.ledger.summary import FrameRange, LedgerSummary, Piece
 
 _COLUMNS: Final = "{:<7} {:>7} {:>13}  {:<19}  {:<19}  {:<11} {:<13} {:<18} {}\n"
 _LOST: Final = "  {:<16} {:<11} {:<17} {:>8}  {:<19}  {}\n"
@@ -19,7 +19,7 @@ _INDENT: Final = " " * 8
 
 
 @dataclass(slots=True)
-class Totals:
+class VerifyTotals:
     """What was found in all files and folders. `absent` counts as trouble unless `moved_is_fine`."""
 
     moved_is_fine: bool = False
@@ -68,7 +68,7 @@ class Totals:
         return ", ".join(said)
 
 
-class Output(Protocol):
+class Printer(Protocol):
     """Writes what is found as soon as it is."""
 
     def begin(self) -> str:
@@ -83,7 +83,7 @@ class Output(Protocol):
         """Return what there is to say of a folder."""
         ...
 
-    def end(self, totals: Totals) -> str:
+    def end(self, totals: VerifyTotals) -> str:
         """Return what comes last."""
         ...
 
@@ -101,7 +101,7 @@ class Json:
 
     def folder(self, folder: Folder) -> str:
         """Return the line of a folder."""
-        journal = folder.journal
+        summary = folder.summary
         values: dict[str, object] = {
             "folder": str(folder.path),
             "absent": folder.absent,
@@ -111,16 +111,16 @@ class Json:
         if folder.is_data_folder:
             values |= {
                 "staged": [asdict(file) for file in folder.staged],
-                "losses": [asdict(loss) for loss in journal.losses],
-                "duplicates": [asdict(again) for again in journal.duplicates],
-                "quarantined": [asdict(piece) for piece in journal.pieces],
-                "quarantined_pieces": journal.quarantined,
-                "quarantined_bytes": journal.quarantined_bytes,
-                "dropped_lines": journal.dropped,
+                "losses": [asdict(loss) for loss in summary.losses],
+                "duplicates": [asdict(again) for again in summary.duplicates],
+                "quarantined": [asdict(piece) for piece in summary.pieces],
+                "quarantined_pieces": summary.quarantined,
+                "quarantined_bytes": summary.quarantined_bytes,
+                "dropped_lines": summary.dropped,
             }
         return json.dumps(values, default=_iso) + "\n"
 
-    def end(self, totals: Totals) -> str:
+    def end(self, totals: VerifyTotals) -> str:
         """Return the last line."""
         return json.dumps({"summary": asdict(totals) | {"good": totals.good}}) + "\n"
 
@@ -160,7 +160,7 @@ class Table:
         """Return what its ledger tells of a folder."""
         return "".join(chain(self._absent(folder), _unknown(folder), _staged(folder), _told(folder)))
 
-    def end(self, totals: Totals) -> str:
+    def end(self, totals: VerifyTotals) -> str:
         """Return the summary."""
         size = (totals.files, "file"), (totals.frames, "frame"), (totals.bytes, "byte")
         return f"{', '.join(counted(*one) for one in size)}: {totals.outcome()}\n"
@@ -191,31 +191,31 @@ def _staged(folder: Folder) -> Iterator[str]:
 
 def _told(folder: Folder) -> Iterator[str]:
     """Yield the lines about what is in no file of a data folder."""
-    journal = folder.journal
+    summary = folder.summary
     if not folder.is_data_folder:
         return
-    if journal.losses or journal.duplicates or journal.pieces:
-        yield f"\nIn no file, as the ledger tells: {_count(journal)}\n"
+    if summary.losses or summary.duplicates or summary.pieces:
+        yield f"\nIn no file, as the ledger tells: {_count(summary)}\n"
         yield _LOST.format("WHAT", "SESSION", "FRAME_NUM", "COUNT", "NOTED (UTC)", "CAUSE")
-        yield from _some([_missing(loss) for loss in journal.losses])
-        yield from _some([_missing(again) for again in journal.duplicates])
-        yield from _some([_piece(piece) for piece in journal.pieces], journal.quarantined)
-    if journal.dropped:
-        lines = counted(journal.dropped, "line")
+        yield from _some([_missing(loss) for loss in summary.losses])
+        yield from _some([_missing(again) for again in summary.duplicates])
+        yield from _some([_piece(piece) for piece in summary.pieces], summary.quarantined)
+    if summary.dropped:
+        lines = counted(summary.dropped, "line")
         yield f"\nThe disk did not take {lines} of the ledger: it does not tell all.\n"
 
 
-def _count(journal: Journal) -> str:
+def _count(summary: LedgerSummary) -> str:
     """Return how much is in no file."""
     words = (
-        (sum(loss.count for loss in journal.losses), "frame", "lost"),
-        (sum(again.count for again in journal.duplicates), "duplicate", "not written again"),
-        (journal.quarantined, "piece", f"quarantined ({counted(journal.quarantined_bytes, 'byte')})"),
+        (sum(loss.count for loss in summary.losses), "frame", "lost"),
+        (sum(again.count for again in summary.duplicates), "duplicate", "not written again"),
+        (summary.quarantined, "piece", f"quarantined ({counted(summary.quarantined_bytes, 'byte')})"),
     )
     return ", ".join(f"{counted(number, what)} {fate}" for number, what, fate in words if number)
 
 
-def _missing(missing: Missing) -> str:
+def _missing(missing: FrameRange) -> str:
     """Return the line of a loss or of duplicates."""
     if missing.first is None:
         numbers = "-"

@@ -1,4 +1,4 @@
-"""The door to spt3g, which comes without types: what the simulator uses of it, and nothing more."""
+"""spt3g, which comes without types: what the simulator uses of it, and nothing more."""
 
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol, cast
 from spt3g import core as untyped_core
 
 
-class Frame(Protocol):
+class G3Frame(Protocol):
     """A G3Frame: a mapping from names to frame objects."""
 
     def __setitem__(self, name: str, value: object, /) -> None:
@@ -16,7 +16,7 @@ class Frame(Protocol):
 class Sender(Protocol):
     """A G3NetworkSender."""
 
-    def Process(self, frame: Frame, /) -> object:  # noqa: N802 - spt3g's name
+    def Process(self, frame: G3Frame, /) -> object:  # noqa: N802 - spt3g's name
         """Accept waiting clients, then queue `frame` for all of them."""
 
     def Close(self) -> None:  # noqa: N802 - spt3g's name
@@ -27,7 +27,7 @@ class G3(Protocol):
     """What is used of spt3g, which comes without types."""
 
     G3FrameType: Any
-    G3Frame: Callable[[object], Frame]
+    G3Frame: Callable[[object], G3Frame]
     G3Int: Callable[[int], object]
     G3String: Callable[[str], object]
     G3Time: Callable[[int], object]

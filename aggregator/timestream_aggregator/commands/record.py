@@ -62,9 +62,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _record(settings: RecorderSettings, log: logging.Logger) -> int:
-    stop = _on_signal(
-        threading.Event()
-    )  # first: process 1 of a container ignores signals that it does not handle
+    # First: process 1 of a container ignores signals that it does not handle.
+    stop = _on_signal(threading.Event())
     try:
         recorder = Recorder(settings, log, stop)
     except (UnusableFolderError, OSError) as error:

@@ -236,8 +236,9 @@ class StagedFile:
     def publish(self, settled: Callable[[FileId], None] = lambda _: None) -> FileId:
         """Make the file durable, then visible under its final name, and return that.
 
-        Taken again after a failure it goes on where that was. `settled` is called once, when the final name
-        is on the disk and the staged one still stands: whatever a crash prevents, recovery then makes up for.
+        Safe to call again after a failure: it goes on with the step that failed. `settled` is called once, when
+        the final name is on the disk and the staged one still stands: whatever a crash prevents, recovery then
+        makes up for.
 
         Raises:
             ChangedOnDiskError: the disk lost or changed what was written. The bytes stay in the staged file.

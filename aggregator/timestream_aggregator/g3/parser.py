@@ -24,9 +24,8 @@ class Parser:
         self.fed = 0
         self.offset = 0
         self._segment = memoryview(b"")
-        self._begin = self._at = self._end = (
-            0  # in the segment: the frame's part there, what is read, what is there
-        )
+        # In the segment: where the frame's part begins, how far it is read, where it ends.
+        self._begin = self._at = self._end = 0
         self._earlier: list[memoryview] = []  # the frame's parts in earlier segments
         self._carry = b""  # copy of an item's beginning in earlier segments
         self._reader = FrameReader(max_frame_bytes)

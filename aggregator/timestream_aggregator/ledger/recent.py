@@ -42,7 +42,11 @@ class History:
     unverified: dict[str, Written] = field(default_factory=dict[str, Written])
 
     def add(self, line: dict[str, Any], *, own: bool) -> None:
-        """Take in a line of the ledger. KeyError, TypeError: it is none."""
+        """Take in a line of the ledger.
+
+        Raises:
+            KeyError, TypeError, ValueError: the line is not one about a file.
+        """
         kind, path = line["kind"], line["path"]
         if kind in _FILES:
             self.paths.append(str(path))

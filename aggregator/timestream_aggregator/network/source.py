@@ -26,9 +26,8 @@ from timestream_api.report import Connection, ConnectionState
 from timestream_api.settings import RecorderSettings
 
 REPLACE_AT_MOST: Final = 300.0  # seconds after which a silent connection is replaced, at most
-HAND_OVER: Final = (
-    1.0  # seconds that a silent connection gets to show that it lives, while its successor stands
-)
+# Seconds that a silent connection gets to show that it lives, while its successor stands.
+HAND_OVER: Final = 1.0
 _DRAINED: Final = 4  # segments: the kernel holds less
 
 

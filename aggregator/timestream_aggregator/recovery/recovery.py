@@ -1,8 +1,8 @@
 """Completes what a killed recorder left: cuts each staged file after its last good frame and publishes it.
 
 Each step may be the last one before the next crash: the file keeps its staged name until its final one is on
-the disk and the ledger knows of it, and what is cut off in earnest is copied aside before. Taken again, it
-goes on where it was. A file that somebody is writing is locked, and left alone.
+the disk and the ledger knows of it, and more than a torn last frame is copied to quarantine before it is cut.
+Running it again goes on. A file that somebody is writing is locked, and left alone.
 """
 
 import logging

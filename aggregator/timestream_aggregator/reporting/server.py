@@ -13,9 +13,8 @@ from timestream_aggregator import logs
 from timestream_aggregator.reporting import metrics
 from timestream_api.report import Report
 
-MOST_AT_ONCE: Final = (
-    16  # requests; more are turned away, so that a flood of them cannot take memory from recording
-)
+# Requests; more are turned away, so that a flood of them cannot take memory from recording.
+MOST_AT_ONCE: Final = 16
 PATIENCE: Final = 5.0  # seconds that a client gets to say what it wants
 Answer = tuple[HTTPStatus, str, bytes]
 

@@ -37,7 +37,7 @@ TELL_EVERY: Final = 10.0  # seconds, while frames are discarded
 
 @dataclass(frozen=True, slots=True)
 class Observers:
-    """Who is told what, besides the log."""
+    """The ledger, the losses, and callbacks for what happens to files."""
 
     ledger: Ledger
     losses: Losses
@@ -62,7 +62,7 @@ class StreamFiles:
         patience: Patience,
         clock: Clock = SYSTEM,
     ) -> None:
-        """Make one; all that `observers` are told has to return at once."""
+        """Make one; no callback of `observers` may block."""
         self._folder = folder
         self._sync_interval = sync_interval
         self._log = log

@@ -49,7 +49,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Acquired:
-    """What the files of an acquisition have from it: when the frame arrived that opened them, and whose it is."""
+    """What a file takes from its acquisition: the time of the frame that opened it, session and stream."""
 
     opened: datetime
     session_id: int | None = None

@@ -36,9 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the table. Return 0, or 2 if there is no such folder or it cannot be read."""
     try:
-        waiting = staged(
-            args.path
-        )  # first: what is published in the meantime is then listed twice, not never
+        # First: what is published in the meantime is then listed twice, not never.
+        waiting = staged(args.path)
         found = list(files(args.path))
         result = catalog(found, summary_of(args.path))
     except OSError as error:

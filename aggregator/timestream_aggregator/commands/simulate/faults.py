@@ -94,7 +94,11 @@ class Fault:
 
 
 def parse(text: str) -> Fault:
-    """Return the fault that `text`, KIND@SECONDS or KIND@SECONDS:ARG, describes. ValueError: none."""
+    """Return the fault that `text`, KIND@SECONDS or KIND@SECONDS:ARG, describes.
+
+    Raises:
+        ValueError: it describes none; the message says why.
+    """
     word, _, rest = text.partition("@")
     if word not in set(FaultKind):
         raise ValueError(f"{word!r} is none of {', '.join(FaultKind)}")

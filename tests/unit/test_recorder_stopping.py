@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from timestream_aggregator.ledger.file import ClosedLedgerError, lines
 from timestream_aggregator.ledger.recent import Written
@@ -18,7 +19,7 @@ LOG = logging.getLogger("test")
 def test_all_who_tell_the_ledger_something_have_ended_before_it_says_that_the_recorder_has_stopped(
     tmp_path: Path,
 ) -> None:
-    recorder = Recorder(RecorderSettings(data_dir=tmp_path, address="127.0.0.1", port=1), LOG)
+    recorder: Any = Recorder(RecorderSettings(data_dir=tmp_path, address="127.0.0.1", port=1), LOG)
 
     def verify() -> None:
         while not recorder._parts.readback._stopping:

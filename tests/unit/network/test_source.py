@@ -345,23 +345,24 @@ def doubling(number: float, meanwhile: Callable[[], None]) -> Doubling:
 
 
 @pytest.fixture
-def connected() -> Generator[tuple[Source, Link, socket.socket]]:
-    """A source that has no thread of its own, its connection and the sender's end of that."""
+def connected() -> Generator[tuple[Any, Link]]:
+    """A source that has no thread of its own, from inside, and its connection."""
     with listening() as listener, ExitStack() as stack:
         settings = RecorderSettings(address="127.0.0.1", port=port_of(listener), read_timeout=1)
-        source = Source(settings, Buffer(64 << 20), LOG)
+        source: Any = Source(settings, Buffer(64 << 20), LOG)
         stack.callback(source.close)
-        link = source._connect()
+        link: Link | None = source._connect()
         assert link is not None
         stack.enter_context(closing(link.sock))
-        yield source, link, stack.enter_context(closing(accept(listener)))
+        stack.enter_context(closing(accept(listener)))
+        yield source, link
 
 
 def test_a_new_frame_counts_though_a_silent_connection_is_replaced_in_that_moment(
-    connected: tuple[Source, Link, socket.socket], monkeypatch: pytest.MonkeyPatch
+    connected: tuple[Any, Link], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("timestream_aggregator.network.source.HAND_OVER", 0.0)
-    source, old, _ = connected
+    source, old = connected
     source._interval = doubling(100, source.note_new_frame)
 
     new = source._replace(old)
@@ -372,9 +373,9 @@ def test_a_new_frame_counts_though_a_silent_connection_is_replaced_in_that_momen
 
 
 def test_a_new_frame_counts_though_the_connection_is_given_up_in_that_moment(
-    connected: tuple[Source, Link, socket.socket],
+    connected: tuple[Any, Link],
 ) -> None:
-    source, link, _ = connected
+    source, link = connected
     source._dialer._not_frames = doubling(10, source.note_new_frame)
 
     source._drop(link)

@@ -327,7 +327,7 @@ class Watched(dict[str, ledger.Left | None]):
 def test_what_writer_and_recovery_share_is_touched_under_its_lock_alone(place: Place) -> None:
     book = Ledger(place.root, "crate1", LOG)
     name = place.leave(WHOLE).name
-    recovery = Recovery(DataFolder(place.root), place.told.append, LOG, losses=Losses(book, LOG))
+    recovery: Any = Recovery(DataFolder(place.root), place.told.append, LOG, losses=Losses(book, LOG))
     watched = recovery._left = Watched(recovery._left, recovery._changed)
     recovery.take(name, ledger.Left(path=WANTED.path, bytes=1, frames=7, crc32c="00000000", why="it failed"))
 

@@ -37,10 +37,10 @@ unit: $(SETUP) ## the unit tests
 test: $(SETUP) ## lint, and every test that this machine can run; the first run builds a cluster
 	@$(BIN)/python -m tests.outlook
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/pytest --numprocesses=auto
+	$(BIN)/pytest --numprocesses=auto --durations=20
 
 test-long: $(SETUP) ## the tests of `make test` with their long stories, then the soak: hours (root)
-	TIMESTREAM_LONG=1 $(BIN)/pytest --numprocesses=auto
+	TIMESTREAM_LONG=1 $(BIN)/pytest --numprocesses=auto --durations=20
 	@$(MAKE) --no-print-directory soak
 
 demo: $(SETUP) ## a cluster, the chart, a simulated stream, and what was recorded

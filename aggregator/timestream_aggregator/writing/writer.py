@@ -143,16 +143,31 @@ class Writer:
 
     def run(self) -> None:
         """Write what arrives; return when all of it is published, or the disk still fails at the deadline."""
-        self._resume()
-        running = True
-        while running:
-            self._pulse.beat()
-            item = self._buffer.take(self._patience())
-            running = self._deal_with(item) if item is not None else True
-            if self._buffer.empty:
-                self._run_timers()
-            self._write_ledger()
-            self.state = self._look()
+        self.begin()
+        while self.step():
+            pass
+        self.end()
+
+    def begin(self) -> None:
+        """Go on where an earlier run ended, as far as that is known."""
+        with self._pulse.waiting_for("what an earlier run left"):
+            resumed = self._before()
+        if resumed is not None:
+            self._recording.resume(resumed.session_id, resumed.highest)
+
+    def step(self) -> bool:
+        """Do what is due, or what the next item calls for; return whether more may follow."""
+        self._pulse.beat()
+        item = self._buffer.take(self._patience())
+        running = self._deal_with(item) if item is not None else True
+        if self._buffer.empty:
+            self._run_timers()
+        self._write_ledger()
+        self.state = self._look()
+        return running
+
+    def end(self) -> None:
+        """Publish what there is, and say that the run is over."""
         self._output.finish()
         if self._output.unwritten:
             self._log.error("stopped without writing everything", extra={"frames": self._output.unwritten})

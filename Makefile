@@ -59,7 +59,7 @@ images: $(SETUP) ## both container images, as OCI archives
 	$(BIN)/python -m tests.cluster images
 
 crds: $(SETUP) ## crds/ and the chart's copy, from the models
-	$(BIN)/python -m timestream_api.crd > $(CRD)
+	$(BIN)/python crds/generate.py > $(CRD)
 	cp $(CRD) charts/timestream-aggregator/files/crd.yaml
 
 chart-docs: $(SETUP) ## the chart's README and the descriptions in its schema

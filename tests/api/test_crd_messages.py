@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import pytest
 
+from crds.generate import definition
 from tests.api.aggregations import SMALLEST, DryRun, aggregation, apply, refusal, with_claim
 from tests.cluster.controlplane import ControlPlane
-from timestream_api.crd import definition
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.timeout(60, func_only=True)]
 

@@ -1,11 +1,10 @@
-"""The CustomResourceDefinition, made from the models: `python -m timestream_api.crd` writes it as YAML."""
+"""The CustomResourceDefinition, made from the models: `make crds` writes it as YAML, here and for the chart."""
 
-import json
-import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
+import yaml
 from pydantic import JsonValue
 
 from timestream_api.names import CATEGORY, GROUP, KIND, PLURAL, SHORT_NAME, SINGULAR, VERSION
@@ -20,8 +19,6 @@ _TYPE_META: Final[Mapping[str, Schema]] = {
     "kind": {"type": "string", "description": KIND},
     "metadata": {"type": "object"},
 }
-_PLAIN_TEXT: Final = re.compile(r"(?:\.[a-z]+\.)?[A-Za-z](?:[A-Za-z0-9 ,.;()/_-]*[A-Za-z0-9.;()/_-])?")
-_RESERVED: Final = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 
 
 def _column(name: str, path: str, kind: str, description: str, *, wide: bool = False) -> dict[str, Any]:
@@ -136,32 +133,7 @@ def without_defaults(node: Schema) -> Schema:
 
 def to_yaml(value: JsonValue) -> str:
     """Return JSON values as YAML, in the order given."""
-    return "\n".join(_lines(value)) + "\n"
-
-
-def _lines(value: JsonValue) -> Iterator[str]:
-    """Yield the lines of `value`, as they stand at the left margin."""
-    match value:
-        case dict() if value:
-            for key, item in value.items():
-                first, *rest = _lines(item)
-                if isinstance(item, dict | list) and item:
-                    yield from (f"{_scalar(key)}:", f"  {first}")
-                else:
-                    yield f"{_scalar(key)}: {first}"
-                yield from (f"  {line}" for line in rest)
-        case list() if value:
-            for item in value:
-                first, *rest = _lines(item)
-                yield from (f"- {first}", *(f"  {line}" for line in rest))
-        case _:
-            yield _scalar(value)
-
-
-def _scalar(value: JsonValue) -> str:
-    """Return one value; text stays bare only where YAML cannot take it for anything else."""
-    plain = isinstance(value, str) and _PLAIN_TEXT.fullmatch(value) and value.lower() not in _RESERVED
-    return str(value) if plain else json.dumps(value, ensure_ascii=False)
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110)
 
 
 if __name__ == "__main__":

@@ -111,13 +111,15 @@ def test_two_acquisitions_in_one_second_share_no_file(tmp_path: Path) -> None:
 
 def test_an_acquisition_that_goes_on_past_the_days_folder_stays_in_its_own(tmp_path: Path) -> None:
     boundary = (int(time.time()) // FOLDER_SECONDS + 1) * FOLDER_SECONDS
-    clock = (boundary - 3.0, 1.0)
     with (
         Sender() as sender,
-        Recorder(tmp_path, sender.port, wall_clock=clock, time_per_file=1) as recorder,
+        Recorder(tmp_path, sender.port, wall_clock=boundary - 1, time_per_file=1) as recorder,
     ):
         recorder.connected()
-        sent = sender.start_session() + sender.send_scans(16, interval=0.3)
+        sent = sender.start_session() + sender.send_scans(2)
+        recorder.recorded(4)
+        recorder.set_clock(boundary + 1)
+        sent += sender.send_scans(14, interval=0.3)
         recorder.recorded(18)
         sent += sender.end_session()
         recorder.wait_for(lambda report: report.acquisition is None)

@@ -103,7 +103,7 @@ def test_a_recorder_that_is_restarted_in_the_same_second_overwrites_nothing(tmp_
     sent = list[SentFrame]()
     with Sender() as sender:
         for _ in range(3):
-            with Recorder(tmp_path, sender.port, wall_clock=(1_700_000_000, 0)) as recorder:
+            with Recorder(tmp_path, sender.port, wall_clock=1_700_000_000) as recorder:
                 recorder.connected()
                 sent += sender.send_scans(2)
                 recorder.recorded(2)

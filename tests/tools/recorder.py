@@ -23,10 +23,9 @@ from timestream_api.report import ConnectionState, Report
 
 OWN_FOLDER = ".timestream-aggregator"
 OTHER_CLOCK = """
-import sys, time
-start, rate, now = float(sys.argv.pop(1)), float(sys.argv.pop(1)), time.monotonic
-begin = now()
-time.time = lambda: start + rate * (now() - begin)
+import pathlib, sys, time
+clock = pathlib.Path(sys.argv.pop(1))
+time.time = lambda: float(clock.read_text())
 from timestream_aggregator.__main__ import main
 sys.exit(main())
 """
@@ -35,7 +34,7 @@ sys.exit(main())
 class Recorder:
     """`timestream-aggregator record` into `folder`; options by their names: Recorder(folder, port, frame_gap=2).
 
-    `wall_clock` is what the process sees as the Unix time at its start, and how many seconds of it pass in one;
+    `wall_clock` is what the process sees as the Unix time; it stands still until `set_clock`.
     `prefix` a command that runs it elsewhere, such as nsenter; `dial` makes connections to where that is.
     """
 
@@ -44,7 +43,7 @@ class Recorder:
         folder: Path,
         port: int,
         *,
-        wall_clock: tuple[float, float] | None = None,
+        wall_clock: float | None = None,
         prefix: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         dial: Callable[[int], socket.socket] | None = None,
@@ -62,7 +61,10 @@ class Recorder:
             **options,
         }
         words = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
-        start = ["-c", OTHER_CLOCK, *map(str, wall_clock)] if wall_clock else ["-m", "timestream_aggregator"]
+        self._place = tempfile.TemporaryDirectory()
+        start = ["-m", "timestream_aggregator"]
+        if wall_clock is not None:
+            start = ["-c", OTHER_CLOCK, str(self.set_clock(wall_clock))]
         self.log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - closed at the end
         self.process = subprocess.Popen(
             [*prefix, sys.executable, *start, "record", *words],
@@ -82,6 +84,13 @@ class Recorder:
         if kind is not None:
             sys.stderr.write(self.logged())
         self.log.close()
+        self._place.cleanup()
+
+    def set_clock(self, seconds: float) -> Path:
+        """Have its wall clock stand at `seconds` of Unix time; return the file that tells the process."""
+        clock, new = Path(self._place.name, "clock"), Path(self._place.name, "new")
+        new.write_text(str(seconds))
+        return new.replace(clock)
 
     def status(self) -> Report:
         """Return its report."""

@@ -12,6 +12,7 @@ from threading import Event
 import pytest
 
 from tests.tools.frames import Value, digests, frame_bytes, read_frames, split_frames, spt3g_reads
+from tests.tools.patience import PATIENCE
 from tests.tools.raw_server import RawServer
 from tests.tools.sender import END, START, Sender
 from timestream_aggregator.commands.simulate.faults import Garbage
@@ -24,6 +25,23 @@ def client_of(sender: Sender | RawServer) -> Generator[socket.socket, None, None
         if isinstance(sender, Sender):
             sender.wait_for_clients(1)
         yield client
+
+
+@contextmanager
+def client_of_restarted(sender: Sender) -> Generator[socket.socket, None, None]:
+    """A client that calls until the port takes connections; the only one, so that frames are for it."""
+    with call_until_taken(sender.port) as client:
+        sender.wait_for_clients(1)
+        yield client
+
+
+def call_until_taken(port: int) -> socket.socket:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with suppress(ConnectionRefusedError):
+            return socket.create_connection(("127.0.0.1", port), timeout=10)
+        time.sleep(0.01)
+    raise AssertionError(f"refused for {PATIENCE} s")
 
 
 @contextmanager
@@ -181,8 +199,7 @@ def test_a_relay_that_is_down_refuses_connections_and_frames_are_lost() -> None:
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", sender.port), timeout=5)
             sender.send_scan()
-        connect_again(sender.port)
-        with client_of(sender) as successor:
+        with client_of_restarted(sender) as successor:
             last = sender.send_scan()
             sender.exit()
             assert len(received(successor)) == last.size
@@ -193,8 +210,7 @@ def test_a_restarted_sender_has_forgotten_what_it_would_replay() -> None:
         with client_of(sender):
             sender.start_session()
             sender.happen("restart@0:0.3")
-        connect_again(sender.port)
-        with client_of(sender) as successor:
+        with client_of_restarted(sender) as successor:
             scan = sender.send_scan()
             sender.exit()
             assert len(received(successor)) == scan.size
@@ -218,16 +234,6 @@ def test_a_relay_ends_while_clients_keep_coming() -> None:
             sender.send_scans(5, interval=0.02)
             sender.exit()
             over.set()
-
-
-def connect_again(port: int) -> None:
-    """Return when the port takes connections."""
-    for _ in range(500):
-        with suppress(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        time.sleep(0.01)
-    raise AssertionError("refused for 5 s")
 
 
 def test_a_torn_file_is_refused_by_both_readers(tmp_path: Path) -> None:

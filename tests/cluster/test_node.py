@@ -136,9 +136,14 @@ def test_a_process_of_a_pod_can_be_killed_from_outside_and_starts_again(
     wait_for("the restart", lambda: status(cluster_node, namespace)["restartCount"] == 1, 30)
 
 
-def test_an_image_with_wheels_is_built_and_runs(cluster_node: Node, namespace: str, tmp_path: Path) -> None:
+@pytest.fixture
+def toy(cluster_node: Node, tmp_path: Path) -> str:
+    """Build an image with a wheel, which may take minutes the first time, and return its name."""
     dockerfile = tmp_path / "Dockerfile"
     dockerfile.write_text(DOCKERFILE)
     cluster_node.load_image(build_image("localhost/toy:1", dockerfile, tmp_path))
+    return "localhost/toy:1"
 
-    assert run(cluster_node, namespace, pod("localhost/toy:1", None)) == "iniconfig 10001\n"
+
+def test_an_image_with_wheels_is_built_and_runs(cluster_node: Node, namespace: str, toy: str) -> None:
+    assert run(cluster_node, namespace, pod(toy, None)) == "iniconfig 10001\n"

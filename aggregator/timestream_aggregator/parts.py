@@ -11,12 +11,13 @@ from typing import Final
 
 from timestream_aggregator.buffer import Buffer
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse
+from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.quarantine import Quarantine
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Losses
-from timestream_aggregator.ledger.recent import History, Written, read
+from timestream_aggregator.ledger.recent import History, read
 from timestream_aggregator.network.source import Source
 from timestream_aggregator.readback.readback import Readback
 from timestream_aggregator.recovery.recovery import Recovery
@@ -94,7 +95,7 @@ def assemble(
     observers = Observers(
         ledger=ledger,
         losses=losses,
-        published=lambda last: read_back(Written(last.path, last.size, last.frames, last.crc)),
+        published=read_back,
         left=recovery.take,
         changed=changed,
     )
@@ -153,5 +154,5 @@ def _resumed(history: History) -> Resumed | None:
     return Resumed(history.session_id, history.highest)
 
 
-def _leave_unread(_: Written) -> None:
+def _leave_unread(_: FileFacts) -> None:
     """Have nothing read back."""

@@ -200,11 +200,11 @@ def _current(output: FilesState) -> api.CurrentFile | None:
 
 def _last(last: Last, outcomes: Mapping[str, bool]) -> api.LastFile:
     return api.LastFile(
-        path=last.path,
-        frames=last.frames,
-        bytes=last.size,
-        crc32c=f"{last.crc:08x}",
+        path=last.file.path,
+        frames=last.file.frames,
+        bytes=last.file.bytes,
+        crc32c=last.file.crc32c,
         closed=last.closed,
         reason=last.reason,
-        verified=outcomes.get(last.path),
+        verified=outcomes.get(last.file.path),
     )

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.ledger.file import ClosedLedgerError, lines
-from timestream_aggregator.ledger.recent import Written
 from timestream_aggregator.readback.readback import Readback
 from timestream_aggregator.recorder import Recorder
 from timestream_api import ledger as facts
@@ -43,7 +43,7 @@ def test_an_outcome_that_the_ledger_does_not_take_any_more_ends_reading_back_and
 
     (tmp_path / "a.g3").write_bytes(b"no frame")
     readback = Readback(tmp_path, refuse, LOG)
-    readback.add(Written("a.g3", 8, 1, 0))
+    readback.add(FileFacts("a.g3", 8, 1, 0))
     thread = threading.Thread(target=readback.run)
 
     thread.start()

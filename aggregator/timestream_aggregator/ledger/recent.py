@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import OWN_FOLDER
 from timestream_aggregator.ledger.file import NAME
@@ -14,16 +15,6 @@ from timestream_api.ledger import Left
 
 _RECENT: Final = 1 << 20  # bytes of the ledger: thousands of files
 _FILES: Final = frozenset({"opened", "published", "recovered", "left"})
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A file that has its final name, and what was received for it."""
-
-    path: str
-    bytes: int
-    frames: int
-    crc: int
 
 
 @dataclass(slots=True)
@@ -39,7 +30,7 @@ class History:
     """Files of all streams that were opened; what became of them, no line tells."""
     left: dict[str, Left] = field(default_factory=dict[str, Left])
     """What should be in files that could not be published and were not yet recovered, by the name they are to get."""
-    unverified: dict[str, Written] = field(default_factory=dict[str, Written])
+    unverified: dict[str, FileFacts] = field(default_factory=dict[str, FileFacts])
 
     def add(self, line: dict[str, Any], *, own: bool) -> None:
         """Take in a line of the ledger.
@@ -64,7 +55,7 @@ class History:
             self.unverified.pop(path, None)
         elif kind in {"published", "recovered"}:
             crc = int(line["crc32c"], 16)
-            self.unverified[path] = Written(str(path), int(line["bytes"]), int(line["frames"]), crc)
+            self.unverified[path] = FileFacts(str(path), int(line["bytes"]), int(line["frames"]), crc)
             self._add_numbers(line.get("sessionId"), line.get("lastFrameNum"))
 
     def _add_numbers(self, session_id: object, last: object) -> None:

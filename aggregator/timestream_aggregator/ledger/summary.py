@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.disk.folder import OWN_FOLDER
 from timestream_aggregator.ledger.file import NAME
 from timestream_api.ledger import (
@@ -36,15 +37,9 @@ _WANTED: Final = tuple(
 class FileEntry:
     """A published file; of its numbers those of `repeated` frames at its beginning are left out."""
 
-    path: str
+    file: FileFacts
     told: datetime
     stream: str
-    bytes: int
-    frames: int
-    crc32c: str
-    session_id: int | None
-    first_frame_num: int | None
-    last_frame_num: int | None
     repeated: int = 0
     first_time: datetime | None = None
     last_time: datetime | None = None
@@ -158,19 +153,21 @@ class LedgerSummary:
         before = self.files.get(fact.path)
         if isinstance(fact, Recovered):
             self._take_piece(line, fact.quarantined, "recovery found it damaged", fact.kept, fact.path)
-            if before is not None and (before.bytes, before.crc32c) == (fact.bytes, fact.crc32c):
+            if before is not None and (before.file.bytes, before.file.crc32c) == (fact.bytes, fact.crc32c):
                 before.recovered = True
                 return
         entry = FileEntry(
-            path=fact.path,
-            told=line.time,
-            stream=line.stream,
-            bytes=fact.bytes,
-            frames=fact.frames,
-            crc32c=fact.crc32c,
-            session_id=fact.session_id,
-            first_frame_num=fact.first_frame_num,
-            last_frame_num=fact.last_frame_num,
+            FileFacts(
+                path=fact.path,
+                bytes=fact.bytes,
+                frames=fact.frames,
+                crc=int(fact.crc32c, 16),
+                session_id=fact.session_id,
+                first_frame_num=fact.first_frame_num,
+                last_frame_num=fact.last_frame_num,
+            ),
+            line.time,
+            line.stream,
             recovered=isinstance(fact, Recovered),
         )
         if isinstance(fact, Published):

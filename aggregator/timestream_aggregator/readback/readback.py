@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.ledger.file import ClosedLedgerError
-from timestream_aggregator.ledger.recent import Written
 from timestream_api import ledger
 
 MOST_WAITING: Final = 10_000  # files
@@ -53,13 +53,13 @@ class Readback:
         self._root = root
         self._tell = tell
         self._log = log
-        self._waiting: deque[Written] = deque()
+        self._waiting: deque[FileFacts] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self.helper: subprocess.Popen[str] | None = None
         self.state = ReadbackState()
 
-    def add(self, written: Written) -> None:
+    def add(self, written: FileFacts) -> None:
         """Have `written` read back when those before it are."""
         with self._changed:
             if len(self._waiting) >= MOST_WAITING:
@@ -86,7 +86,7 @@ class Readback:
             if self.helper is not None:
                 self.helper.kill()
 
-    def _next(self) -> Written | None:
+    def _next(self) -> FileFacts | None:
         """Return the next file; None when told to stop."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._waiting or self._stopping, IDLE):
@@ -94,7 +94,7 @@ class Readback:
                 self._changed.wait_for(lambda: self._waiting or self._stopping)
             return None if self._stopping else self._waiting.popleft()
 
-    def _look_at(self, written: Written) -> None:
+    def _look_at(self, written: FileFacts) -> None:
         """Have one file read back and tell the outcome."""
         for _attempt in range(ATTEMPTS):
             answer = self._ask(str(self._root / written.path), written.crc)
@@ -109,7 +109,7 @@ class Readback:
             extra={"path": written.path},
         )
 
-    def _judge(self, written: Written, answer: dict[str, Any]) -> None:
+    def _judge(self, written: FileFacts, answer: dict[str, Any]) -> None:
         if answer.get("absent"):
             self._log.info("published file was fetched before it was read back", extra={"path": written.path})
             return
@@ -164,7 +164,7 @@ class Readback:
                     pipe.close()
 
 
-def difference(written: Written, found: dict[str, Any]) -> str | None:
+def difference(written: FileFacts, found: dict[str, Any]) -> str | None:
     """Return how what is on the disk differs from what was received, None if it does not."""
     if "bytes" not in found:
         return str(found["why"])

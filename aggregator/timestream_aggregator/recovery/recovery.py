@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.core.naming import FileId, parse
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import PROBE, DataFolder, wanted_path
 from timestream_aggregator.ledger.losses import Losses, Lost
-from timestream_aggregator.ledger.recent import History, Written
+from timestream_aggregator.ledger.recent import History
 from timestream_aggregator.recovery.scan import Scan, pieces, scan
 from timestream_api import ledger
 from timestream_api.report import LossCause
@@ -56,7 +57,7 @@ class Recovery:
         *,
         earlier: History | None = None,
         losses: Losses | None = None,
-        published: Callable[[Written], None] = lambda _: None,
+        published: Callable[[FileFacts], None] = lambda _: None,
         max_frame_bytes: int = LARGEST_FRAME,
     ) -> None:
         """Make one; `tell` has to write a fact down before it returns, or to see to it that it will be.
@@ -265,20 +266,12 @@ class Recovery:
         return replace(outcome, path=final.path, bytes=found.good)
 
     def _tell_recovered(self, final: FileId, outcome: Outcome, found: Scan) -> None:
+        file = found.facts(final.path)
         told = ledger.Recovered(
-            path=final.path,
-            bytes=found.good,
-            frames=found.frames,
-            crc32c=f"{found.crc:08x}",
-            session_id=found.session_id,
-            first_frame_num=found.first_frame_num,
-            last_frame_num=found.last_frame_num,
-            cut=outcome.cut,
-            quarantined=outcome.quarantined,
-            kept=outcome.kept,
+            **file.line(), cut=outcome.cut, quarantined=outcome.quarantined, kept=outcome.kept
         )
         self._tell(told)
-        self._published(Written(final.path, found.good, found.frames, found.crc))
+        self._published(file)
         self.count += 1
         extra = told.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
         self._log.warning("file recovered", extra=extra)

@@ -6,6 +6,7 @@ from typing import Final
 
 from crc32c import crc32c
 
+from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.g3.format import HEADER
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
@@ -25,6 +26,18 @@ class Scan:
     first_frame_num: int | None = None
     last_frame_num: int | None = None
     damage: str | None = None  # why the rest is not just the beginning of a frame
+
+    def facts(self, path: str) -> FileFacts:
+        """Return what the good frames make of the file, which is called `path`."""
+        return FileFacts(
+            path=path,
+            bytes=self.good,
+            frames=self.frames,
+            crc=self.crc,
+            session_id=self.session_id,
+            first_frame_num=self.first_frame_num,
+            last_frame_num=self.last_frame_num,
+        )
 
     def add(self, frame: Frame) -> None:
         """Count a good frame."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse
+from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.core.naming import FileId
 from timestream_aggregator.disk.folder import ChangedOnDiskError, DataFolder, StagedFile
 from timestream_aggregator.ledger.file import Ledger
@@ -41,7 +42,7 @@ class Observers:
 
     ledger: Ledger
     losses: Losses
-    published: Callable[[Last], None] = lambda _: None
+    published: Callable[[FileFacts], None] = lambda _: None
     left: Callable[[str, Left], None] = lambda _name, _left: None
     """The staged file of that name could not be published, and this is what should be in it."""
     changed: Callable[[], None] = lambda: None
@@ -172,7 +173,7 @@ class StreamFiles:
             "left unpublished",
             extra={"path": file.wanted.path, "frames": file.frames, "why": self._patience.why},
         )
-        left = self._tally.left(file.wanted.path, file, self._acquired, self._patience.why)
+        left = self._tally.left(self._facts(file, file.wanted), self._patience.why)
         self._ledger.note(left)
         self._tell.left(file.path.name, left)
 
@@ -249,21 +250,24 @@ class StreamFiles:
 
     def _tell_published(self, file: StagedFile, published: FileId, reason: CloseReason) -> None:
         """Tell of a file that has its final name on the disk."""
-        last = Last(published.path, file.frames, file.size, file.crc, self._clock.utc(), reason)
+        last = Last(self._facts(file, published), self._clock.utc(), reason)
         self.state = replace(self.state, last=last, files=self.state.files + 1)
         self._ledger.note(self._tally.published(last, self._acquired))
         self._ledger.write(sync=True)
         self._log.info(
             "file published",
             extra={
-                "path": last.path,
-                "frames": last.frames,
-                "bytes": last.size,
-                "crc32c": f"{last.crc:08x}",
+                "path": last.file.path,
+                "frames": last.file.frames,
+                "bytes": last.file.bytes,
+                "crc32c": last.file.crc32c,
                 "reason": reason.value,
             },
         )
-        self._tell.published(last)
+        self._tell.published(last.file)
+
+    def _facts(self, file: StagedFile, called: FileId) -> FileFacts:
+        return self._tally.facts(called.path, file, self._acquired)
 
     def _gather(self, frame: Recordable) -> None:
         self._gathered.append(frame)

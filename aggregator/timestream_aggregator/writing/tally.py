@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Protocol
 
 from timestream_aggregator.clock import utc
+from timestream_aggregator.core.file_facts import FileFacts
+from timestream_aggregator.disk.folder import StagedFile
 from timestream_api import ledger
 from timestream_api.report import CloseReason
 
@@ -70,10 +72,7 @@ class Current:
 class Last:
     """The file published last."""
 
-    path: str
-    frames: int
-    size: int
-    crc: int
+    file: FileFacts
     closed: datetime
     reason: CloseReason
 
@@ -88,25 +87,6 @@ class FilesState:
     frames: int = 0
     size: int = 0
     trouble: str | None = None
-
-
-class Contents(Protocol):
-    """What was written into a file."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of whole frames."""
-        ...
-
-    @property
-    def frames(self) -> int:
-        """How many frames."""
-        ...
-
-    @property
-    def crc(self) -> int:
-        """CRC-32C of these bytes as they were received."""
-        ...
 
 
 @dataclass(slots=True)
@@ -131,33 +111,29 @@ class Tally:
             self.last_time = at
             self.first_time = at if self.first_time is None else self.first_time
 
+    def facts(self, path: str, file: StagedFile, acquired: Acquired) -> FileFacts:
+        """Return what is in the file, which is to be called `path` or is already."""
+        return FileFacts(
+            path=path,
+            bytes=file.size,
+            frames=file.frames,
+            crc=file.crc,
+            session_id=acquired.session_id,
+            first_frame_num=self.first_frame_num,
+            last_frame_num=self.last_frame_num,
+        )
+
     def published(self, last: Last, acquired: Acquired) -> ledger.Published:
         """Return what the ledger is told when the file is published."""
         return ledger.Published(
-            path=last.path,
-            bytes=last.size,
-            frames=last.frames,
-            repeated=last.frames - self.recorded,
-            crc32c=f"{last.crc:08x}",
+            **last.file.line(),
+            repeated=last.file.frames - self.recorded,
             reason=last.reason,
-            session_id=acquired.session_id,
             stream_id=acquired.stream_id,
-            first_frame_num=self.first_frame_num,
-            last_frame_num=self.last_frame_num,
             first_frame_time=utc(self.first_time or 0),
             last_frame_time=utc(self.last_time or 0),
         )
 
-    def left(self, path: str, file: Contents, acquired: Acquired, why: str) -> ledger.Left:
+    def left(self, file: FileFacts, why: str) -> ledger.Left:
         """Return what the ledger is told when the file cannot be published."""
-        return ledger.Left(
-            path=path,
-            bytes=file.size,
-            frames=file.frames,
-            repeated=file.frames - self.recorded,
-            crc32c=f"{file.crc:08x}",
-            session_id=acquired.session_id,
-            first_frame_num=self.first_frame_num,
-            last_frame_num=self.last_frame_num,
-            why=why,
-        )
+        return ledger.Left(**file.line(), repeated=file.frames - self.recorded, why=why)

@@ -3,10 +3,11 @@
 import logging
 from pathlib import Path
 
+from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import OWN_FOLDER
 from timestream_aggregator.ledger.file import Ledger
-from timestream_aggregator.ledger.recent import History, Written, read
+from timestream_aggregator.ledger.recent import History, read
 from timestream_api import ledger
 from timestream_api.report import CloseReason
 
@@ -66,7 +67,7 @@ def test_files_that_were_not_read_back_are_known_with_what_was_received(tmp_path
     )  # fmt: skip
 
     assert list(read(tmp_path, "crate1", Disk()).unverified.values()) == [
-        Written("b.g3", 10, 2, 10), Written("c.g3", 10, 2, 10),
+        FileFacts("b.g3", 10, 2, 10), FileFacts("c.g3", 10, 2, 10),
     ]  # fmt: skip
 
 

@@ -12,13 +12,13 @@ import pytest
 from crc32c import crc32c
 
 from tests.tools.made_frames import frame
-from timestream_aggregator.ledger.recent import Written
+from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.readback.readback import Readback, ReadbackState
 from timestream_api import ledger
 
 FRAMES = [frame("S", session=1_700_000_000, num=number, data=b"x" * 300) for number in range(5)]
 WHOLE = b"".join(FRAMES)
-GOOD = Written("a.g3", len(WHOLE), len(FRAMES), crc32c(WHOLE))
+GOOD = FileFacts("a.g3", len(WHOLE), len(FRAMES), crc32c(WHOLE))
 
 
 class Reading:
@@ -36,7 +36,7 @@ class Reading:
             assert time.monotonic() < deadline, "it did not happen"
             time.sleep(0.02)
 
-    def verified(self, written: Written = GOOD) -> ledger.Verified:
+    def verified(self, written: FileFacts = GOOD) -> ledger.Verified:
         """Return the outcome for one file."""
         before = len(self.told)
         self.readback.add(written)
@@ -105,7 +105,7 @@ def test_a_file_that_spt3g_sees_otherwise_is_bad_though_its_bytes_are_right(
 ) -> None:
     (tmp_path / "a.g3").write_bytes(data)
 
-    fact = reading.verified(Written("a.g3", len(data), frames, crc32c(data)))
+    fact = reading.verified(FileFacts("a.g3", len(data), frames, crc32c(data)))
 
     assert not fact.good
     assert words in (fact.why or "")
@@ -115,7 +115,7 @@ def test_a_file_that_was_fetched_away_is_neither_good_nor_bad(tmp_path: Path, re
     (tmp_path / "b.g3").write_bytes(WHOLE)
     reading.readback.add(GOOD)
 
-    reading.verified(Written("b.g3", len(WHOLE), 5, crc32c(WHOLE)))
+    reading.verified(FileFacts("b.g3", len(WHOLE), 5, crc32c(WHOLE)))
 
     assert reading.readback.state.outcomes.get("a.g3") is None
 

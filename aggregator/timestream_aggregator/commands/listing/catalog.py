@@ -42,7 +42,7 @@ class File:
             return FileState.ABSENT
         if entry is None:
             return FileState.UNKNOWN
-        if entry.bytes != found.bytes:
+        if entry.file.bytes != found.bytes:
             return FileState.SIZE
         if entry.good is None:
             return FileState.PUBLISHED
@@ -51,7 +51,7 @@ class File:
     @property
     def frames(self) -> int:
         """Frames in it that are in no earlier file."""
-        return self.entry.frames - self.entry.repeated if self.entry else 0
+        return self.entry.file.frames - self.entry.repeated if self.entry else 0
 
     @property
     def first(self) -> float | None:
@@ -91,7 +91,7 @@ class Acquisition:
     @property
     def session(self) -> int | None:
         """The session_id, from the ledger, or else from the name."""
-        told = (file.entry.session_id for file in self.files if file.entry)
+        told = (file.entry.file.session_id for file in self.files if file.entry)
         by_name = int(self.stem) if self.stem.isdecimal() else None
         return next((session for session in told if session is not None), by_name)
 
@@ -218,10 +218,12 @@ class _Finder:
         for acquisition in acquisitions:
             self._by_name[acquisition.name] = acquisition
             for file in acquisition.files:
-                if file.entry is not None and file.entry.session_id is not None:
-                    self._by_session[file.entry.session_id].append((file.entry, acquisition))
+                if file.entry is not None and file.entry.file.session_id is not None:
+                    self._by_session[file.entry.file.session_id].append((file.entry, acquisition))
         for entries in self._by_session.values():
-            entries.sort(key=lambda pair: -1 if pair[0].last_frame_num is None else pair[0].last_frame_num)
+            entries.sort(
+                key=lambda pair: -1 if pair[0].file.last_frame_num is None else pair[0].file.last_frame_num
+            )
 
     def find(self, missing: FrameRange) -> Acquisition | None:
         """Return the acquisition with the frame after those that are missing, or else the one before them."""
@@ -234,7 +236,7 @@ class _Finder:
         for entry, acquisition in self._by_session.get(missing.session_id, ()):
             if missing.stream not in {entry.stream, "recover"} and entry.stream != "recover":
                 continue
-            if missing.last is None or (entry.last_frame_num or 0) > missing.last:
+            if missing.last is None or (entry.file.last_frame_num or 0) > missing.last:
                 return acquisition
             before = acquisition
         return before

@@ -91,17 +91,17 @@ def _files(acquisition: Acquisition) -> Iterator[str]:
     )
     for file in acquisition.files:
         entry = file.entry
-        size = file.found.bytes if file.found else entry.bytes if entry else 0
+        size = file.found.bytes if file.found else entry.file.bytes if entry else 0
         yield _FILES.format(
             "recovered" if entry and entry.recovered and file.state is FileState.PUBLISHED else file.state,
             f"{size:,}",
             f"{file.frames:,}" if entry else "-",
             "-"
-            if entry is None or entry.first_frame_num is None
-            else f"{entry.first_frame_num}-{entry.last_frame_num}",
+            if entry is None or entry.file.first_frame_num is None
+            else f"{entry.file.first_frame_num}-{entry.file.last_frame_num}",
             _moment(file.first),
             _moment(file.last),
-            entry.crc32c if entry else "-",
+            entry.file.crc32c if entry else "-",
             file.path,
         )
 
@@ -169,9 +169,9 @@ def _file(file: File) -> dict[str, object]:
         "state": file.state,
         "bytes": file.found.bytes if file.found else None,
         "frames": file.frames if entry else None,
-        "first_frame_num": entry.first_frame_num if entry else None,
-        "last_frame_num": entry.last_frame_num if entry else None,
-        "crc32c": entry.crc32c if entry else None,
+        "first_frame_num": entry.file.first_frame_num if entry else None,
+        "last_frame_num": entry.file.last_frame_num if entry else None,
+        "crc32c": entry.file.crc32c if entry else None,
         "sha256": entry.sha256 if entry else None,
         "recovered": entry.recovered if entry else None,
         "reason": entry.reason if entry else None,

@@ -148,11 +148,11 @@ def _differences(count: Count, entry: FileEntry) -> Iterator[str]:
     """Yield in which respects a file is another than the ledger says."""
     report = count.report
     pairs = [
-        ("bytes", report.bytes, entry.bytes),
-        ("frames", report.frames, entry.frames),
-        ("crc32c", report.crc32c, entry.crc32c),
-        ("first frame_num", count.first_own, entry.first_frame_num),
-        ("last frame_num", count.last_own, entry.last_frame_num),
+        ("bytes", report.bytes, entry.file.bytes),
+        ("frames", report.frames, entry.file.frames),
+        ("crc32c", report.crc32c, entry.file.crc32c),
+        ("first frame_num", count.first_own, entry.file.first_frame_num),
+        ("last frame_num", count.last_own, entry.file.last_frame_num),
     ]
     if entry.sha256 is not None:
         pairs.append(("sha256", report.sha256, entry.sha256))

@@ -1,0 +1,34 @@
+"""What is in a file, whoever says so: the recorder that wrote it, recovery that looked through it, the ledger."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """A file of whole frames. `path` is relative to the data folder, `crc` the CRC-32C of all its bytes."""
+
+    path: str
+    bytes: int
+    frames: int
+    crc: int
+    session_id: int | None = None
+    first_frame_num: int | None = None
+    last_frame_num: int | None = None
+
+    @property
+    def crc32c(self) -> str:
+        """Return the checksum as people and programs read it: eight hexadecimal digits."""
+        return f"{self.crc:08x}"
+
+    def line(self) -> dict[str, Any]:
+        """Return what a line of the ledger tells of the file."""
+        return {
+            "path": self.path,
+            "bytes": self.bytes,
+            "frames": self.frames,
+            "crc32c": self.crc32c,
+            "session_id": self.session_id,
+            "first_frame_num": self.first_frame_num,
+            "last_frame_num": self.last_frame_num,
+        }

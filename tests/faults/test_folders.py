@@ -16,7 +16,7 @@ from tests.tools.frames import frame_bytes
 from tests.tools.raw_server import RawServer
 from tests.tools.recorder import OWN_FOLDER, published, staged
 from timestream_aggregator.core.naming import Base, FileId
-from timestream_aggregator.disk.folder import staged_name
+from timestream_aggregator.disk.layout import staged_name
 from timestream_api.ledger import Recovered, Torn
 
 NOBODY, UNUSABLE_FOLDER, KILLED = 65534, 73, -9

@@ -17,7 +17,7 @@ from tests.tools.raw_server import RawServer
 from tests.tools.recorder import OWN_FOLDER, staged
 from tests.tools.sender import SentFrame
 from timestream_aggregator.core.naming import Base, FileId
-from timestream_aggregator.disk.folder import staged_name
+from timestream_aggregator.disk.layout import staged_name
 
 KILLED, NOT_BEGUN = -9, -15
 THIRD = session(1_700_000_200, scans=2, payload=1_000)

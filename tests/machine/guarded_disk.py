@@ -11,7 +11,7 @@ from tests.machine.disk_layers import File
 from tests.machine.run import ROOT, STAGING, TurnedClock
 from tests.machine.simulated_disk import SimulatedDisk
 from tests.tools.plain import parse
-from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.ledger.file import NAME
 
 OWN: Final = ROOT / OWN_FOLDER

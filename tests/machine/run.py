@@ -16,7 +16,7 @@ from tests.machine.simulated_disk import SimulatedDisk
 from timestream_aggregator.buffer import Buffer, Item, Received, Segment
 from timestream_aggregator.clock import Clock
 from timestream_aggregator.core.actions import Moment
-from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.parts import assemble
 from timestream_aggregator.writing.tally import Recordable
 from timestream_api import report

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from timestream_aggregator.disk.folder import OWN_FOLDER, PROBE, wanted_path
+from timestream_aggregator.disk.layout import OWN_FOLDER, PROBE, own, wanted_path
 
 LOCKS: Final = Path("/proc/locks")
 _FRESH: Final = 60.0  # seconds; a file that is being written grows, or is published after `frameGap`
@@ -73,7 +73,7 @@ def files(folder: Path, below: str = "") -> Iterator[Found]:
 
 def staged(root: Path) -> list[Staged]:
     """Return the files of the data folder `root` without a final name. OSError: they cannot be looked at."""
-    staging = root / OWN_FOLDER / "staging"
+    staging = own(root, "staging")
     if not staging.is_dir():
         return []
     found = [file for file in files(staging) if not file.path.startswith(PROBE)]

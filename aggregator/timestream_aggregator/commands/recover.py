@@ -12,7 +12,8 @@ from typing import Final
 from urllib.parse import quote
 
 from timestream_aggregator import logs
-from timestream_aggregator.disk.folder import DataFolder, UnusableFolderError, wanted_path
+from timestream_aggregator.disk.folder import DataFolder, UnusableFolderError
+from timestream_aggregator.disk.layout import wanted_path
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.ledger.recent import read

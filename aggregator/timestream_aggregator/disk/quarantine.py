@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.disk.calls import Disk
-from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_aggregator.disk.layout import own
 from timestream_aggregator.disk.pieces import batches
 
 MOST_FILES: Final = 100
@@ -24,7 +24,7 @@ class Quarantine:
     """
 
     def __init__(self, root: Path, disk: Disk | None = None) -> None:
-        self.folder = root / OWN_FOLDER / "quarantine"
+        self.folder = own(root, "quarantine")
         self._disk = disk or Disk()
         self._number = 0  # of the last piece; it goes on if people take pieces away
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from timestream_aggregator.clock import SYSTEM, Clock
 from timestream_aggregator.disk.calls import Disk
-from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_aggregator.disk.layout import own
 from timestream_api.ledger import Fact, Line, Torn, decode
 
 NAME: Final = "ledger.jsonl"
@@ -40,7 +40,7 @@ class Ledger:
         disk: Disk | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
-        self.path = root / OWN_FOLDER / NAME
+        self.path = own(root, NAME)
         self._stream_id = stream_id
         self._log = log
         self._disk = disk or Disk()
@@ -196,7 +196,7 @@ def lines(root: Path) -> Iterator[Line]:
         OSError: there is one, and it cannot be read.
     """
     try:
-        file = (root / OWN_FOLDER / NAME).open(encoding="utf-8", errors="replace", newline="\n")
+        file = own(root, NAME).open(encoding="utf-8", errors="replace", newline="\n")
     except FileNotFoundError:
         return
     with file:

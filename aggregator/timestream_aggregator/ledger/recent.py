@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.disk.calls import Disk
-from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_aggregator.disk.layout import own
 from timestream_aggregator.ledger.file import NAME
 from timestream_api.ledger import Left
 
@@ -88,7 +88,7 @@ def read(root: Path, stream_id: str, disk: Disk) -> History:
 def _lines(root: Path, disk: Disk) -> Iterator[dict[str, Any]]:
     """Yield the last lines, as far as they are JSON objects."""
     try:
-        tail = disk.tail(root / OWN_FOLDER / NAME, _RECENT)
+        tail = disk.tail(own(root, NAME), _RECENT)
     except FileNotFoundError:
         return
     for text in tail.splitlines():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.core.file_facts import FileFacts
-from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_aggregator.disk.layout import own
 from timestream_aggregator.ledger.file import NAME
 from timestream_api.ledger import (
     Duplicate,
@@ -99,7 +99,7 @@ class LedgerSummary:
     @property
     def path(self) -> Path:
         """The ledger's file."""
-        return self.root / OWN_FOLDER / NAME
+        return own(self.root, NAME)
 
     def update(self) -> None:
         """Read what has been added. OSError: it cannot be read."""
@@ -233,7 +233,7 @@ def summary_of(root: Path) -> LedgerSummary | None:
 def data_folder_of(folder: Path) -> Path | None:
     """Return the folder with a ledger that `folder`, an absolute path, is or lies in."""
     candidates = (folder, *folder.parents)
-    return next((path for path in candidates if (path / OWN_FOLDER / NAME).exists()), None)
+    return next((path for path in candidates if (own(path, NAME)).exists()), None)
 
 
 def without(first: int, last: int, told: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -16,7 +16,8 @@ from typing import Final
 from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.core.naming import FileId, parse
 from timestream_aggregator.disk.calls import Disk
-from timestream_aggregator.disk.folder import PROBE, DataFolder, wanted_path
+from timestream_aggregator.disk.folder import DataFolder
+from timestream_aggregator.disk.layout import PROBE, wanted_path
 from timestream_aggregator.ledger.losses import Losses, Lost
 from timestream_aggregator.ledger.recent import History
 from timestream_aggregator.recovery.scan import Scan, pieces, scan

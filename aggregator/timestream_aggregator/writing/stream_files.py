@@ -15,7 +15,8 @@ from typing import Final
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse
 from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.core.naming import FileId
-from timestream_aggregator.disk.folder import ChangedOnDiskError, DataFolder, StagedFile
+from timestream_aggregator.disk.folder import DataFolder
+from timestream_aggregator.disk.staged import ChangedOnDiskError, StagedFile
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Discards, Losses
 from timestream_aggregator.writing.patience import Patience
@@ -202,7 +203,7 @@ class StreamFiles:
         """Return the file that the gathered frames go to."""
         if self._wanted is None:
             raise RuntimeError("a frame to write and no file that it belongs to")
-        file = self._file = self._folder.open(self._unused(self._wanted))
+        file = self._file = StagedFile(self._folder, self._unused(self._wanted))
         self._tally, self._synced = Tally(), self._clock.monotonic()
         if self._failed and self._head is not None and not isinstance(self._gathered[0], Copy | Kept):
             self._gathered.insert(0, self._head)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from timestream_aggregator.clock import utc
 from timestream_aggregator.core.file_facts import FileFacts
-from timestream_aggregator.disk.folder import StagedFile
+from timestream_aggregator.disk.staged import StagedFile
 from timestream_api import ledger
 from timestream_api.report import CloseReason
 

@@ -21,16 +21,10 @@ from hypothesis import strategies as st
 from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.disk import folder as files
 from timestream_aggregator.disk.calls import Disk
-from timestream_aggregator.disk.folder import (
-    OWN_FOLDER,
-    ChangedOnDiskError,
-    DataFolder,
-    StagedFile,
-    UnusableFolderError,
-    staged_name,
-    wanted_path,
-)
+from timestream_aggregator.disk.folder import DataFolder, UnusableFolderError
+from timestream_aggregator.disk.layout import OWN_FOLDER, staged_name, wanted_path
 from timestream_aggregator.disk.pieces import WRITE_LIMIT, batches, rest
+from timestream_aggregator.disk.staged import ChangedOnDiskError, StagedFile
 
 BASE = Base("17000/crate1", "1700000000")
 CALLS = [name for name in vars(Disk) if not name.startswith("_")]
@@ -94,7 +88,7 @@ def staged(root: Path) -> list[Path]:
 
 
 def test_a_file_has_its_final_name_and_no_other_when_it_is_published(tmp_path: Path) -> None:
-    file = folder(tmp_path).open(FileId(BASE, 0))
+    file = StagedFile(folder(tmp_path), FileId(BASE, 0))
     file.append([ONE, TWO])
     assert published(tmp_path) == []
 
@@ -118,7 +112,7 @@ def test_a_final_name_exists_only_if_the_file_is_whole_whichever_call_fails(
         disk.failing = range(disk.calls + step, disk.calls + step + 1)
         kept, file = 0, None
         try:
-            file = data.open(FileId(BASE, 0))
+            file = StagedFile(data, FileId(BASE, 0))
             for frame in (ONE, TWO):
                 file.append([frame])
                 kept = file.size
@@ -140,7 +134,7 @@ def test_a_final_name_exists_only_if_the_file_is_whole_whichever_call_fails(
 def test_publishing_again_after_any_failure_gives_one_whole_file(tmp_path: Path, number: int) -> None:
     for step in count(1):
         root, disk = tmp_path / str(step), FailingDisk(fails_at=10**9, number=number)
-        file = folder(root, disk).open(FileId(BASE, 0))
+        file = StagedFile(folder(root, disk), FileId(BASE, 0))
         file.append([ONE, TWO])
         disk.failing = range(disk.calls + step, disk.calls + step + 1)
         failed = False
@@ -165,7 +159,7 @@ def test_a_torn_frame_is_cut_off_before_publishing(tmp_path: Path) -> None:
                 raise OSError(errno.ENOSPC, "full")
             return os.pwrite(fd, b"".join(pieces)[: 1_000_000 - offset], offset)
 
-    file = folder(tmp_path, ShortDisk()).open(FileId(BASE, 0))
+    file = StagedFile(folder(tmp_path, ShortDisk()), FileId(BASE, 0))
     with pytest.raises(OSError, match="full"):
         file.append([ONE, TWO])
     assert file.frames == 1
@@ -184,7 +178,7 @@ def test_short_writes_are_completed_and_no_write_is_larger_than_a_mebibyte(tmp_p
             asked.append(sum(map(len, pieces)))
             return os.pwrite(fd, b"".join(pieces)[: max(1, asked[-1] // 3)], offset)
 
-    file = folder(tmp_path, SlowDisk()).open(FileId(BASE, 0))
+    file = StagedFile(folder(tmp_path, SlowDisk()), FileId(BASE, 0))
     file.append([ONE, TWO])
 
     assert (tmp_path / file.publish().path).read_bytes() == ONE.data + TWO.data
@@ -204,7 +198,7 @@ def test_a_failed_sync_is_not_taken_for_a_success_the_second_time(tmp_path: Path
                 raise OSError(errno.EIO, "lost")
             super().sync(fd)
 
-    file = folder(tmp_path, ForgetfulDisk()).open(FileId(BASE, 0))
+    file = StagedFile(folder(tmp_path, ForgetfulDisk()), FileId(BASE, 0))
     file.append([ONE])
     with pytest.raises(OSError, match="lost"):
         file.publish()
@@ -228,7 +222,7 @@ def test_after_a_failed_sync_the_bytes_are_given_to_the_disk_again(tmp_path: Pat
             raise OSError(errno.EIO, f"no sync of {fd}")
 
     disk = FailsOnce()
-    file = folder(tmp_path, disk).open(FileId(BASE, 0))
+    file = StagedFile(folder(tmp_path, disk), FileId(BASE, 0))
     file.append([ONE, TWO])
     with pytest.raises(OSError, match="no sync"):
         file.sync()
@@ -244,7 +238,7 @@ def test_numbers_go_on_after_the_highest_and_nothing_is_ever_overwritten(tmp_pat
 
     names = list[int]()
     for _ in range(3):
-        file = data.open(FileId(BASE, 0))
+        file = StagedFile(data, FileId(BASE, 0))
         file.append([ONE])
         names.append(file.publish().number)
 
@@ -253,7 +247,7 @@ def test_numbers_go_on_after_the_highest_and_nothing_is_ever_overwritten(tmp_pat
 
 
 def test_two_writers_that_want_one_name_both_get_one(tmp_path: Path) -> None:
-    files = [folder(tmp_path).open(FileId(BASE, 0)) for _ in range(2)]
+    files = [StagedFile(folder(tmp_path), FileId(BASE, 0)) for _ in range(2)]
     for file, frame in zip(files, (ONE, TWO), strict=True):
         file.append([frame])
 
@@ -269,7 +263,7 @@ def test_without_hard_links_a_rename_that_never_replaces_does_it(tmp_path: Path)
             raise PermissionError(errno.EPERM, "Operation not permitted", str(old), None, str(new))
 
     data = folder(tmp_path, NoLinks())
-    first, second = (data.open(FileId(BASE, 0)) for _ in range(2))
+    first, second = (StagedFile(data, FileId(BASE, 0)) for _ in range(2))
     first.append([ONE])
     second.append([TWO])
 
@@ -292,7 +286,7 @@ def test_a_file_system_that_can_only_replace_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_being_written_is_locked(tmp_path: Path) -> None:
-    file = folder(tmp_path).open(FileId(BASE, 0))
+    file = StagedFile(folder(tmp_path), FileId(BASE, 0))
     with file.path.open("rb") as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     file.close()
@@ -331,7 +325,7 @@ def test_batches_are_all_bytes_in_order_and_none_is_too_large(sizes: list[int]) 
 
 
 def test_an_abandoned_file_keeps_its_bytes(tmp_path: Path) -> None:
-    file: StagedFile = folder(tmp_path).open(FileId(BASE, 0))
+    file: StagedFile = StagedFile(folder(tmp_path), FileId(BASE, 0))
     file.append([ONE])
     file.close()
     file.close()
@@ -365,5 +359,5 @@ def test_a_number_that_was_reserved_is_not_forgotten_when_two_threads_reserve_at
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(reserve, range(2))) == [None, None]
 
-    with closing(folder.open(FileId(Base("17000", "shared"), 0))) as file:
+    with closing(StagedFile(folder, FileId(Base("17000", "shared"), 0))) as file:
         assert file.wanted.number == 501

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from timestream_aggregator.core.actions import NoteKind
 from timestream_aggregator.disk.calls import Disk
-from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.ledger import file as ledger
 from timestream_aggregator.ledger.file import ClosedLedgerError, Ledger, lines
 from timestream_aggregator.writing.writer import _FACTS  # pyright: ignore[reportPrivateUsage]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Losses, Lost
 from timestream_api.report import LossCause

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.disk.calls import Disk
-from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.recent import History, read
 from timestream_api import ledger

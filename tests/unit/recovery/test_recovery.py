@@ -16,7 +16,9 @@ from tests.tools.made_frames import frame, header
 from tests.unit.disk.test_folder import FailingDisk
 from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.disk.calls import Disk
-from timestream_aggregator.disk.folder import OWN_FOLDER, DataFolder, StagedFile, staged_name
+from timestream_aggregator.disk.folder import DataFolder
+from timestream_aggregator.disk.layout import OWN_FOLDER, staged_name
+from timestream_aggregator.disk.staged import StagedFile
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.ledger.recent import History, read
@@ -126,7 +128,7 @@ def test_a_new_file_does_not_take_the_name_that_a_left_one_is_to_get(place: Plac
     folder = DataFolder(place.root)
     recovery = Recovery(folder, place.told.append, LOG)
 
-    file = folder.open(FileId(WANTED.base, 0))
+    file = StagedFile(folder, FileId(WANTED.base, 0))
     recovery.run()
 
     assert file.wanted.number == 4
@@ -237,7 +239,7 @@ def test_a_name_is_given_once_also_when_its_file_was_fetched_away(place: Place) 
     (place.root / published.path).unlink()
     (place.root / WANTED.path).unlink()
 
-    again = folder.open(WANTED)
+    again = StagedFile(folder, WANTED)
 
     assert (published.number, again.wanted.number) == (4, 5)
     again.close()

@@ -15,7 +15,8 @@ import pytest
 from timestream_aggregator.clock import SYSTEM, Pulse
 from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.disk.calls import Disk
-from timestream_aggregator.disk.folder import OWN_FOLDER, DataFolder
+from timestream_aggregator.disk.folder import DataFolder
+from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.ledger.file import Ledger, lines
 from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.writing.patience import Patience

@@ -21,7 +21,7 @@ from timestream_aggregator.commands.verify.checking import Checker, Folder
 from timestream_aggregator.commands.verify.file_report import FileReport
 from timestream_aggregator.commands.verify.text import Json, Printer, Table, VerifyTotals
 from timestream_aggregator.core.naming import SUFFIX
-from timestream_aggregator.disk.folder import OWN_FOLDER
+from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_api.settings import LARGEST_FRAME
 
 __all__ = ["FileReport", "add_arguments", "find", "run", "verify"]

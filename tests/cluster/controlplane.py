@@ -4,6 +4,7 @@ Pods stay Pending: there is no node. Everything else of the API is real: CRDs, s
 admission policies, garbage collection, StatefulSets.
 """
 
+import json
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -95,14 +96,15 @@ class ControlPlane:
             self._end(daemon)
 
     def serve(self, crd: Path) -> None:
-        """Have the API server serve the resource of `crd`; what it defines is usable afterwards.
-
-        `kubectl wait` fails at once while the new CRD has no conditions yet.
-        """
+        """Have the API server serve the resource of `crd`; what it defines is usable afterwards."""
         self.kubectl("apply", "--server-side", "-f", str(crd))
-        path = 'jsonpath={.status.conditions[?(@.type=="Established")].status}'
-        ready = ("get", "-f", str(crd), "--output", path)
-        wait_for("the CRD", lambda: self.kubectl(*ready) == "True", START_SECONDS)
+        wait_for("the CRD", lambda: self._is_served(crd), START_SECONDS)
+
+    def _is_served(self, crd: Path) -> bool:
+        """A new CRD has no conditions for a moment, which neither `kubectl wait` nor a JSONPath can bear."""
+        found = json.loads(self.kubectl("get", "-f", str(crd), "--output=json"))
+        conditions: list[dict[str, str]] = found.get("status", {}).get("conditions") or []
+        return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
     def token(self, namespace: str, account: str, seconds: int = 3600) -> str:
         """Return a token of a ServiceAccount, valid for `seconds` (600 at least)."""

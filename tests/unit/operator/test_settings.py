@@ -1,11 +1,7 @@
-"""Settings and log lines of the operator."""
-
-import json
-import logging
+"""Settings of the operator."""
 
 import pytest
 
-from timestream_operator.logs import JsonLines, TextLines
 from timestream_operator.settings import read_settings
 
 
@@ -41,29 +37,3 @@ def test_a_wrong_value_is_one_clear_line(
         read_settings([], environment)
     assert ended.value.code == 2
     assert f"error: {next(iter(environment))}: " in capsys.readouterr().err
-
-
-def record() -> logging.LogRecord:
-    made = logging.makeLogRecord(
-        {"msg": "reconciled %s", "args": ("x",), "levelname": "INFO", "key": "lab/one"}
-    )
-    made.created = 0.0
-    return made
-
-
-def test_a_line_in_a_pod_is_json_with_what_the_call_gave() -> None:
-    line = json.loads(JsonLines().format(record()))
-    assert (line["message"], line["key"], line["level"]) == ("reconciled x", "lab/one", "info")
-    assert line["time"] == "1970-01-01T00:00:00.000+00:00"
-
-
-def test_a_line_for_people_ends_with_what_the_call_gave() -> None:
-    assert TextLines().format(record()) == "00:00:00 info reconciled x key=lab/one"
-
-
-def test_a_bug_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError) as raised:
-        print(1 // 0)
-    made = logging.makeLogRecord({"msg": "a bug", "exc_info": (raised.type, raised.value, raised.tb)})
-    assert "ZeroDivisionError" in json.loads(JsonLines().format(made))["exception"]
-    assert "Traceback" in TextLines().format(made)

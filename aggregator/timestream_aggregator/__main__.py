@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 if TYPE_CHECKING:
@@ -38,8 +37,7 @@ class CommandParser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
-    if not sys.stdout:  # closed by who started us
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+    _open_closed_streams()
     try:
         try:
             return _run(list(sys.argv[1:] if argv is None else argv))
@@ -54,6 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         sys.stderr.write(f"timestream-aggregator: cannot write the output: {error.strerror}\n")
         return NOT_WRITTEN
+
+
+def _open_closed_streams() -> None:
+    """Let nothing that we open get the number of a standard stream that whoever started us has closed."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _run(words: Sequence[str]) -> int:

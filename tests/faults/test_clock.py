@@ -1,5 +1,6 @@
 """A wall clock that is stepped while the recorder runs: libfaketime, whose file the test rewrites."""
 
+import os
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.account import assert_untouched, contents, settle
+from tests.tools.pipes import terminal
 from tests.tools.recorder import Recorder, names
 from tests.tools.sender import Sender, SentFrame
 from timestream_api.ledger import Opened, Published
@@ -157,3 +159,26 @@ def test_the_gap_that_ends_an_acquisition_is_measured_by_the_clock_that_nobody_s
 
     assert_in_the_order_of_the_stream(tmp_path, sent)
     assert len(names(tmp_path)) == 2
+
+
+def test_the_live_line_of_a_terminal_bears_a_clock_that_stands_still(
+    tmp_path: Path, clocks: Callable[[str], Clock]
+) -> None:
+    clock = clocks(FROZEN)
+    with (
+        Sender() as sender,
+        terminal() as screen,
+        Recorder(
+            tmp_path, sender.port, environment=clock.environment, stderr=screen.writer
+        ) as recorder,
+    ):  # fmt: skip
+        recorder.connected()
+        sent = sender.start_session()
+        shown = b""
+        while shown.count(b" MB/s") < 3:
+            shown += os.read(screen.reader, 1 << 16)
+        sent += sender.send_scans(3)
+        recorder.recorded(5)
+        assert recorder.stop() == 0
+
+    settle(tmp_path, sent).assert_complete()

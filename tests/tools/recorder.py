@@ -35,7 +35,8 @@ class Recorder:
     """`timestream-aggregator record` into `folder`; options by their names: Recorder(folder, port, frame_gap=2).
 
     `wall_clock` is what the process sees as the Unix time; it stands still until `set_clock`.
-    `prefix` a command that runs it elsewhere, such as nsenter; `dial` makes connections to where that is.
+    `prefix` a command that runs it elsewhere, such as nsenter; `dial` makes connections to where that is; `stderr` a
+    descriptor for its log, which cannot be looked at then.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Recorder:
         prefix: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         dial: Callable[[int], socket.socket] | None = None,
+        stderr: int | None = None,
         **options: object,
     ) -> None:
         self.folder = folder
@@ -68,7 +70,7 @@ class Recorder:
         self.log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - closed at the end
         self.process = subprocess.Popen(
             [*prefix, sys.executable, *start, "record", *words],
-            stderr=self.log,
+            stderr=self.log if stderr is None else stderr,
             env={**os.environ, **(environment or {})},
         )
 

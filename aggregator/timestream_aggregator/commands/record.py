@@ -1,14 +1,15 @@
 """Record one stream of a G3NetworkSender to files.
 
-Runs until SIGTERM or SIGINT; what was received by then is published. Exit codes: 0 all is written; 2 a wrong
-option; 69 the port for probes and metrics is taken; 70 a fault of this program; 73 the data folder cannot be
-used; 74 the disk did not take everything before the end.
+Runs until SIGTERM, SIGINT or SIGHUP (which nohup turns off); what was received by then is published. Exit codes:
+0 all is written; 2 a wrong option; 69 the port for probes and metrics is taken; 70 a fault of this program; 73 the
+data folder cannot be used; 74 the disk did not take everything before the end.
 """
 
 import _thread
 import argparse
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from timestream_aggregator import logs
+from timestream_aggregator.clock import SYSTEM
 from timestream_aggregator.commands import options
 from timestream_aggregator.commands.inventory import counted
 from timestream_aggregator.disk.folder import UnusableFolderError
@@ -32,7 +34,7 @@ FAULT: Final = 70
 UNUSABLE_FOLDER: Final = 73
 NOT_WRITTEN: Final = 74
 LOOK_EVERY: Final = 1.0  # seconds
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class CannotStartError(Exception):
@@ -53,15 +55,16 @@ def run(args: argparse.Namespace) -> int:
     """Record until a signal; return the exit code."""
     try:
         settings = options.from_args(vars(args), os.environ)
-        logs.set_up(settings.log_level)
-        return _record(settings, logs.for_stream(settings.stream_id))
     except options.WrongOptionError as error:
         return _refuse(str(error), 2)
-    except CannotStartError as error:
-        return _refuse(str(error), error.code)
+    with logs.to_standard_error(settings.log_level) as screen:
+        try:
+            return _record(settings, logs.for_stream(settings.stream_id), screen)
+        except CannotStartError as error:
+            return _refuse(str(error), error.code)
 
 
-def _record(settings: RecorderSettings, log: logging.Logger) -> int:
+def _record(settings: RecorderSettings, log: logging.Logger, screen: logs.LogWriter) -> int:
     # First: process 1 of a container ignores signals that it does not handle.
     stop = _on_signal(threading.Event())
     try:
@@ -70,9 +73,9 @@ def _record(settings: RecorderSettings, log: logging.Logger) -> int:
         raise CannotStartError(f"--data-dir {error}", UNUSABLE_FOLDER) from error
     server = _server(settings, recorder)
     reporter = _reporter(settings, recorder, log)
-    log.info("recorder started", extra={"version": VERSION, "settings": settings.to_args()})
+    log.info("recorder started", extra={"version": VERSION, "settings": shlex.join(settings.to_args())})
     recorder.start()
-    _watch(recorder, stop)
+    _watch(recorder, stop, screen)
     log.info("recorder stops")
     recorder.stop()
     if reporter is not None:
@@ -85,7 +88,7 @@ def _record(settings: RecorderSettings, log: logging.Logger) -> int:
 
 
 def _on_signal(stop: threading.Event) -> threading.Event:
-    """Return an event that the first SIGTERM or SIGINT sets; all that follow are ignored.
+    """Return an event that the first of SIGNALS sets; all that follow are ignored.
 
     It is not set in the handler, which may have interrupted somebody who holds the event's own lock.
     """
@@ -95,7 +98,9 @@ def _on_signal(stop: threading.Event) -> threading.Event:
         _thread.start_new_thread(stop.set, ())
 
     for number in SIGNALS:
-        signal.signal(number, handle)
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # by nohup
+            signal.signal(number, handle)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else `stty tostop` stops a recorder in the background
     return stop
 
 
@@ -135,30 +140,23 @@ def _reporter(settings: RecorderSettings, recorder: Recorder, log: logging.Logge
     return reporter
 
 
-def _watch(recorder: Recorder, stop: threading.Event) -> None:
+def _watch(recorder: Recorder, stop: threading.Event, screen: logs.LogWriter) -> None:
     """Wait for the end. On a terminal, show what is going on."""
-    live = sys.stderr.isatty()
-    before = recorder.report()
+    then, before = SYSTEM.monotonic(), recorder.report()
     while not stop.wait(LOOK_EVERY):
-        now = recorder.report() if live else before
-        if live:
-            _show(before, now)
-        before = now
-    if live:
-        sys.stderr.write("\r\x1b[K")
+        if screen.live:
+            now, report = SYSTEM.monotonic(), recorder.report()
+            screen.show(_live_line(report, (report.totals.bytes - before.totals.bytes) / (now - then)))
+            then, before = now, report
 
 
-def _show(before: Report, now: Report) -> None:
-    """Write the line that is always the last one on the terminal."""
-    seconds = (now.time - before.time).total_seconds()
-    rate = (now.totals.bytes - before.totals.bytes) / seconds / 1e6
+def _live_line(now: Report, rate: float) -> str:
+    """Return what is going on; `rate` is in bytes a second."""
     file = f"{now.current_file.path} {now.current_file.bytes / 1e6:.1f} MB" if now.current_file else "no file"
     state = now.connection.state.lower()
     lost = f", {now.totals.lost} lost" if now.totals.lost else ""
     done = f"{counted(now.totals.frames, 'frame')}, {counted(now.totals.files, 'file')}"
-    line = f"{state}  {rate:6.2f} MB/s  {file}  {done}{lost}"
-    sys.stderr.write(f"\r\x1b[K{line[:120]}\r")
-    sys.stderr.flush()
+    return f"{state}  {rate / 1e6:6.2f} MB/s  {file}  {done}{lost}"[:120]
 
 
 def _refuse(message: str, code: int) -> int:

@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Recover and write the table; return the exit code."""
-    logs.set_up("critical")
     try:
-        outcomes = recover(args.path)
+        with logs.to_standard_error("critical"):
+            outcomes = recover(args.path)
     except (UnusableFolderError, OSError) as error:
         sys.stderr.write(f"recover: {error}\n")
         return 2

@@ -4,8 +4,10 @@ One file at a time, oldest first, and never in the way of recording: a backlog w
 spt3g, which takes memory and may in principle crash on a bad file; it ends when there is nothing to do.
 """
 
+import io
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -25,6 +27,7 @@ IDLE: Final = 20.0  # seconds after which a helper without work ends
 ATTEMPTS: Final = 3
 LATEST: Final = 3  # files whose outcome is remembered
 RETRY_AFTER: Final = 10.0  # seconds
+_PIPE: Final = 1 << 16  # bytes that a pipe holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Readback:
         self._changed = threading.Condition()
         self._stopping = False
         self.helper: subprocess.Popen[str] | None = None
+        self._complaints: io.FileIO | None = None  # what the helper says on its standard error
         self.state = ReadbackState()
 
     def add(self, written: FileFacts) -> None:
@@ -138,19 +142,22 @@ class Readback:
             if not self._stopping:
                 self._log.warning("the process that reads files back ended", extra={"why": str(error)})
             return None
+        finally:
+            self._listen()
 
     def _hire(self) -> subprocess.Popen[str] | None:
         """Return the helper, a new one if there is none; None when told to stop."""
         with self._changed:
             if self.helper is None and not self._stopping:
-                self.helper = subprocess.Popen(
-                    [sys.executable, "-m", "timestream_aggregator.readback.helper"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    start_new_session=True,
-                )
+                self.helper, self._complaints = _start_helper()
             return self.helper
+
+    def _listen(self) -> None:
+        """Log the end of what the helper says on its standard error."""
+        said = self._complaints.read(_PIPE) if self._complaints else None
+        if said:
+            text = said.decode(errors="replace")[-500:]
+            self._log.warning("the process that reads files back complains", extra={"said": text})
 
     def _dismiss(self) -> None:
         helper, self.helper = self.helper, None
@@ -158,10 +165,34 @@ class Readback:
             return
         helper.kill()
         helper.wait()
-        for pipe in (helper.stdin, helper.stdout):
+        self._listen()
+        for pipe in (helper.stdin, helper.stdout, self._complaints):
             if pipe is not None:
                 with suppress(OSError):  # what was not written has nobody to read it
                     pipe.close()
+        self._complaints = None
+
+
+def _start_helper() -> tuple[subprocess.Popen[str], io.FileIO]:
+    """Return a new helper, and what it says on its standard error, which never makes it wait."""
+    reader, writer = os.pipe()
+    for end in (reader, writer):
+        os.set_blocking(end, False)
+    try:
+        helper = subprocess.Popen(
+            [sys.executable, "-m", "timestream_aggregator.readback.helper"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=writer,
+            text=True,
+            start_new_session=True,
+        )
+    except OSError:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
+    return helper, io.FileIO(reader)
 
 
 def difference(written: FileFacts, found: dict[str, Any]) -> str | None:

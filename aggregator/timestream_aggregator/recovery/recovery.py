@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -90,7 +91,8 @@ class Recovery:
 
     def run_beside(self) -> None:
         """Recover in a thread of its own: a long file then holds up neither connecting nor writing."""
-        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)  # on Linux, of this thread
+        with suppress(OSError):  # it is nicer already, and only root may take that back
+            os.setpriority(os.PRIO_PROCESS, 0, NICENESS)  # on Linux, of this thread
         try:
             while True:
                 self.run()

@@ -19,7 +19,7 @@ from typing import Final
 
 from timestream_aggregator.commands.simulate import faults
 from timestream_aggregator.commands.simulate.schedule import Plan
-from timestream_aggregator.logs import set_up
+from timestream_aggregator.logs import to_standard_error
 
 _EPILOG: Final = """
 faults, as KIND@SECONDS or KIND@SECONDS:ARG (its default); those of Scans happen to the first that is due from
@@ -66,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
     from timestream_aggregator.commands.simulate.endpoint import Endpoint  # noqa: PLC0415
     from timestream_aggregator.commands.simulate.sending import send  # noqa: PLC0415
 
-    set_up("info")
     given = vars(args)
     shape = {
         field.name: given[field.name] for field in fields(Plan) if field.name in given.keys() - {"faults"}
@@ -81,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
         return 1
     sys.stdout.write(f"listening on {args.address}:{endpoint.port}\n")
     sys.stdout.flush()
-    send(plan, endpoint, stop)
+    with to_standard_error("info"):
+        send(plan, endpoint, stop)
     return 0
 
 

@@ -143,6 +143,7 @@ class Spec(Model):
             {field: getattr(self, field) for field in shared}
             | {
                 "stream_id": self.stream_id or name,
+                "http_address": "::",  # the kubelet asks the pod's address
                 "report_to": f"{namespace}/{name}" if self.status_reporting else None,
             }
         )

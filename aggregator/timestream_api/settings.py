@@ -1,9 +1,10 @@
 """What one recorder needs to know: read from the command line or environment, written by the operator."""
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from timestream_api.rules import Checked, matching
 from timestream_api.values import HOST_NAME_PATTERN, NAME_PATTERN, Layout, LogLevel, Model, Seconds, is_host
@@ -26,6 +27,16 @@ StreamId = Annotated[
         "must be letters, digits, dashes, dots and underscores, with a letter or digit at both ends",
     ),
 ]
+
+
+def _named(folder: object) -> object:
+    if folder == "":
+        raise ValueError("a folder has to have a name; the current one is .")
+    return folder
+
+
+IpAddress = Annotated[str, AfterValidator(lambda text: str(ip_address(text)))]
+Folder = Annotated[Path, BeforeValidator(_named)]
 MIB: Final = 1 << 20
 LARGEST_FRAME: Final = 2048 * MIB
 """No recorder can be told to believe a larger frame: what reads files back believes frames up to here."""
@@ -42,7 +53,7 @@ class RecorderSettings(Model):
     time_per_file: Seconds = Field(
         default=600, ge=1, description="Longest time that one file covers: seconds (600), or like 10m, 1h30m"
     )
-    data_dir: Path = Field(default=Path("/data"), description="Folder under which the files are written")
+    data_dir: Folder = Field(default=Path("/data"), description="Folder under which the files are written")
     stream_id: StreamId = Field(
         default="stream", description="Name of the stream, where its frames do not say one"
     )
@@ -79,6 +90,9 @@ class RecorderSettings(Model):
     verify: bool = Field(default=True, description="Read each published file back through spt3g")
     http_port: int = Field(
         default=8080, ge=0, le=65535, description="Port of probes, metrics and status; 0 turns them off"
+    )
+    http_address: IpAddress = Field(
+        default="127.0.0.1", description="Where that port is: 127.0.0.1 for this host alone, :: for everybody"
     )
     log_level: LogLevel = Field(
         default=LogLevel.INFO, description="Least severe messages that the recorder writes"

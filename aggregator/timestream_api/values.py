@@ -5,13 +5,14 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
 
 DURATION_PATTERN: Final = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"
 IPV6_PATTERN: Final = r"^[0-9a-fA-F:]+(%[A-Za-z0-9._-]+)?$"
 HOST_NAME_PATTERN: Final = r"^[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?$"
 NAME_PATTERN: Final = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+LONGEST: Final = 168.0  # hours; no setting is for more, and the kernel's timers end at 596
 _UNITS: Final = (3600.0, 60.0, 1.0)
 
 
@@ -58,6 +59,12 @@ def parse_duration(value: object) -> float:
     return sum(unit * int(part[:-1]) for unit, part in zip(_UNITS, match.groups(), strict=True) if part)
 
 
+def _bounded(seconds: float) -> float:
+    if seconds > LONGEST * 3600:
+        raise ValueError(f"the longest time is {LONGEST:.0f}h")
+    return seconds
+
+
 def is_host(text: str) -> bool:
     """Return whether `text` is a host name or an IP address; 10.0.0.300 and 10.0.0.3:5000 are neither."""
     if ":" not in text and not re.fullmatch(r"[0-9.]+", text):
@@ -69,4 +76,4 @@ def is_host(text: str) -> bool:
     return address.version == 4 or bool(re.fullmatch(IPV6_PATTERN, text))
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration)]
+Seconds = Annotated[float, BeforeValidator(parse_duration), AfterValidator(_bounded)]

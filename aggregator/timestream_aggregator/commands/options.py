@@ -55,7 +55,7 @@ def from_args(options: Mapping[str, str], environment: Mapping[str, str]) -> Rec
     given = {name: (f"--{name.replace('_', '-')}", text) for name, text in options.items() if name in _FIELDS}
     for name in _FIELDS:
         for variable in (PREFIX + name.upper(), ALSO.get(name, "")):
-            if name not in given and variable in environment:
+            if name not in given and environment.get(variable):  # an empty one is none
                 given[name] = (variable, environment[variable])
     if "log_level" in given:
         given["log_level"] = (given["log_level"][0], given["log_level"][1].lower())
@@ -88,7 +88,12 @@ def _metavar(name: str, field: FieldInfo) -> str:
         return "|".join(kind)
     if kind is bool:
         return "true|false"
-    return {"data_dir": "FOLDER", "report_to": "NAMESPACE/NAME", "address": "HOST"}.get(name, _unit(kind))
+    return {
+        "data_dir": "FOLDER",
+        "report_to": "NAMESPACE/NAME",
+        "address": "HOST",
+        "http_address": "IP",
+    }.get(name, _unit(kind))
 
 
 def _unit(kind: Any) -> str:

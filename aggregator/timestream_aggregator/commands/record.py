@@ -1,8 +1,8 @@
 """Record one stream of a G3NetworkSender to files.
 
 Runs until SIGTERM, SIGINT or SIGHUP (which nohup turns off); what was received by then is published. Exit codes:
-0 all is written; 2 a wrong option; 69 the port for probes and metrics is taken; 70 a fault of this program; 73 the
-data folder cannot be used; 74 the disk did not take everything before the end.
+0 all is written; 2 a wrong option; 70 a fault of this program; 73 the data folder cannot be used; 74 the disk did
+not take everything before the end.
 """
 
 import _thread
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from timestream_aggregator.reporting.apiserver import Reporter
     from timestream_aggregator.reporting.server import StatusServer
 
-PORT_TAKEN: Final = 69
 FAULT: Final = 70
 UNUSABLE_FOLDER: Final = 73
 NOT_WRITTEN: Final = 74
@@ -71,7 +70,7 @@ def _record(settings: RecorderSettings, log: logging.Logger, screen: logs.LogWri
         recorder = Recorder(settings, log, stop)
     except (UnusableFolderError, OSError) as error:
         raise CannotStartError(f"--data-dir {error}", UNUSABLE_FOLDER) from error
-    server = _server(settings, recorder)
+    server = _server(settings, recorder, log)
     reporter = _reporter(settings, recorder, log)
     log.info("recorder started", extra={"version": VERSION, "settings": shlex.join(settings.to_args())})
     recorder.start()
@@ -110,17 +109,13 @@ def _hear_no_more_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _server(settings: RecorderSettings, recorder: Recorder) -> "StatusServer | None":
+def _server(settings: RecorderSettings, recorder: Recorder, log: logging.Logger) -> "StatusServer | None":
     if not settings.http_port:
         return None
     from timestream_aggregator.reporting.server import StatusServer  # noqa: PLC0415 - memory, where it is off
 
-    try:
-        server = StatusServer(settings.http_port, recorder, settings.stream_id)
-    except OSError as error:
-        raise CannotStartError(
-            f"--http-port {settings.http_port}: {error.strerror}. Choose another, or 0 for none", PORT_TAKEN
-        ) from error
+    address, port = settings.http_address, settings.http_port
+    server = StatusServer(address, port, recorder, settings.stream_id, log)
     server.start()
     return server
 

@@ -113,9 +113,9 @@ def _connected_to_itself(sock: socket.socket) -> bool:
 
 def notice_vanished_host(sock: socket.socket, read_timeout: float) -> None:
     """Let the kernel end the connection a few seconds after `read_timeout` if the host answers no probe."""
-    idle = max(1, round(read_timeout))
+    idle = min(max(1, round(read_timeout)), 32767)  # the most that the kernel takes
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, min(idle, 32767))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, (idle + _PROBES) * 1000)

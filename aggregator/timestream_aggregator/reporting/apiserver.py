@@ -60,12 +60,12 @@ class ApiServer:
         Raises:
             ReportingError: this is no pod.
         """
-        try:
-            return cls(environment["KUBERNETES_SERVICE_HOST"], int(environment["KUBERNETES_SERVICE_PORT"]))
-        except KeyError as missing:
+        host, port = (environment.get(f"KUBERNETES_SERVICE_{part}", "") for part in ("HOST", "PORT"))
+        if not host or not port.isdecimal():
             raise ReportingError(
-                f"{missing.args[0]} is not set: --report-to works in a pod only"
-            ) from missing
+                f"KUBERNETES_SERVICE_HOST is {host!r} and KUBERNETES_SERVICE_PORT {port!r}: it works in a pod only"
+            )
+        return cls(host, int(port))
 
     def apply(self, namespace: str, name: str, status: Mapping[str, object]) -> None:
         """Apply `status` to the resource, as ours alone.

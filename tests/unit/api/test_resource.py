@@ -25,7 +25,9 @@ def spec(**fields: Any) -> Spec:
 def test_the_smallest_spec_gives_the_recorders_own_defaults() -> None:
     settings = spec().settings("stream", "lab")
 
-    assert settings == RecorderSettings(address="smurf", stream_id="stream", report_to="lab/stream")
+    assert settings == RecorderSettings(
+        address="smurf", stream_id="stream", report_to="lab/stream", http_address="::"
+    )
     assert settings.data_dir == Path("/data")
 
 
@@ -60,6 +62,7 @@ def test_each_setting_of_the_spec_reaches_the_recorder() -> None:
         "maxStall": 7200,
         "verify": False,
         "httpPort": 0,
+        "httpAddress": "::",
         "logLevel": "debug",
         "maxFrameBytes": 256 << 20,
         "bufferBytes": 256 << 20,

@@ -18,7 +18,7 @@ from timestream_api.values import Layout, LogLevel
 
 NAMES = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", fullmatch=True)
 HOSTS = st.sampled_from(["localhost", "smurf-srv15.site", "crate_1", "10.0.0.3", "::1", "fe80::1%eth0"])
-SECONDS = st.floats(1, 1e6).map(lambda value: round(value, 3)) | st.integers(1, 10**6).map(float)
+SECONDS = st.floats(1, 604_800).map(lambda value: round(value, 3)) | st.integers(1, 604_800).map(float)
 SIZES = st.integers(4 * MIB, 2048 * MIB)
 SETTINGS = st.builds(
     RecorderSettings,
@@ -38,9 +38,11 @@ SETTINGS = st.builds(
     sync_interval=SECONDS,
     verify=st.booleans(),
     http_port=st.integers(0, 65535),
+    http_address=st.sampled_from(["127.0.0.1", "0.0.0.0", "::", "fe80::1%eth0"]),
     log_level=st.sampled_from(LogLevel),
     report_to=st.none() | st.just("telescope/crate1"),
 )
+TIMES = ["time-per-file", "frame-gap", "read-timeout", "max-stall", "sync-interval"]
 
 
 def parsed(*args: str, **environment: str) -> RecorderSettings:
@@ -75,6 +77,12 @@ def test_an_option_counts_before_the_environment_and_that_before_the_default() -
 def test_the_level_of_the_log_comes_from_loglevel_in_any_case() -> None:
     assert parsed(LOGLEVEL="WARNING").log_level is LogLevel.WARNING
     assert parsed("--log-level=error", LOGLEVEL="debug").log_level is LogLevel.ERROR
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    empty = {f"TIMESTREAM_{name.upper()}": "" for name in RecorderSettings.model_fields}
+    assert parsed(**empty, LOGLEVEL="") == RecorderSettings()
+    assert parsed(LOGLEVEL="debug", TIMESTREAM_LOG_LEVEL="").log_level is LogLevel.DEBUG
 
 
 @pytest.mark.parametrize(
@@ -127,6 +135,10 @@ def test_an_old_configuration_with_auto_start_is_accepted() -> None:
         (["--buffer-bytes=1"], {}, "--buffer-bytes 1: "),
         ([], {"TIMESTREAM_PORT": "tcp://10.96.0.1:50000"}, "TIMESTREAM_PORT tcp://10.96.0.1:50000: "),
         ([], {"LOGLEVEL": "loud"}, "LOGLEVEL loud: "),
+        (["--data-dir="], {}, "--data-dir : a folder has to have a name"),
+        (["--http-address=crate1"], {}, "--http-address crate1: "),
+        *((([f"--{name}=720h"], {}, f"--{name} 720h: the longest time is 168h")) for name in TIMES),
+        *((([f"--{name}={'9' * 400}"], {}, f"--{name} 999")) for name in TIMES),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_where_it_came_from(

@@ -44,6 +44,7 @@ def test_every_setting_of_the_spec_stands_on_the_command_line_where_no_variable_
     assert args[0] == "record"
     assert {"--address=smurf", "--port=50000", "--time-per-file=90", "--stream-id=ufm"} < set(args)
     assert "--report-to=lab/one" in args
+    assert "--http-address=::" in args, "the kubelet asks the pod's address"
     assert not any(arg.startswith("--max-file-bytes") for arg in args), "it has no value"
 
 

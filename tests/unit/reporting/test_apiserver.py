@@ -216,6 +216,13 @@ def test_outside_a_pod_the_reason_is_said() -> None:
         ApiServer.from_environment({})
 
 
+@pytest.mark.parametrize("port", ["tcp://10.96.0.1:443", "", "-1"])
+def test_a_port_of_the_api_server_that_is_no_number_is_said(port: str) -> None:
+    with pytest.raises(ReportingError, match="KUBERNETES_SERVICE_PORT") as raised:
+        ApiServer.from_environment({"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": port})
+    assert "\n" not in str(raised.value)
+
+
 def test_the_end_does_not_wait_for_an_api_server_that_does_not_answer(account: Path) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as silent:  # accepts, and says nothing
         reporter = Reporter(

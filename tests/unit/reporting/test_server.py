@@ -1,20 +1,21 @@
 """The HTTP faces of a recorder that says what the test wants."""
 
 import json
+import logging
 import socket
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from timestream_aggregator.reporting.server import MOST_AT_ONCE, StatusServer
+from timestream_aggregator.reporting.server import MOST_AT_ONCE, PATIENCE, StatusServer
 from timestream_api.report import (
     BufferReport,
     CloseReason,
@@ -61,8 +62,8 @@ class Told:
 
 
 @contextmanager
-def serving(recorder: Told) -> Generator[str]:
-    server = StatusServer(0, recorder, "crate1")
+def serving(recorder: Told, address: str = "127.0.0.1", port: int = 0) -> Generator[str]:
+    server = StatusServer(address, port, recorder, "crate1", logging.getLogger(__name__))
     server.start()
     try:
         yield f"http://127.0.0.1:{server.port}"
@@ -150,6 +151,64 @@ def _answers(url: str) -> int:
         return 0
 
 
-def test_a_port_that_is_taken_is_an_error_at_the_start() -> None:
-    with serving(Told()) as url, pytest.raises(OSError, match="in use"):
-        StatusServer(int(url.rpartition(":")[2]), Told(), "crate1")
+def test_a_port_that_is_taken_is_told_and_taken_as_soon_as_it_is_free(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("timestream_aggregator.reporting.server.LISTEN_AGAIN", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port: int = other.getsockname()[1]
+        with serving(Told(), port=port):
+            assert [record.message for record in caplog.records] == [
+                "recording without probes and metrics, trying on"
+            ]
+            other.close()
+            while _answers(f"http://127.0.0.1:{port}") != 200:
+                time.sleep(0.01)
+
+
+def test_a_server_that_never_had_its_port_ends_as_others_do() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        serving(Told(), port=other.getsockname()[1]),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("address", "answering"), [("127.0.0.1", ["127.0.0.1"]), ("::", ["127.0.0.1", "[::1]"])]
+)
+def test_it_listens_where_it_is_told_to(address: str, answering: list[str]) -> None:
+    with serving(Told(), address) as url:
+        port = url.rpartition(":")[2]
+        assert [host for host in ("127.0.0.1", "[::1]") if _answers(f"http://{host}:{port}")] == answering
+
+
+def test_where_there_is_no_ipv6_everybody_is_answered_by_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with serving(Told(), "::") as url:
+        assert _answers(url) == 200
+
+
+@pytest.mark.parametrize("clients", [MOST_AT_ONCE, 10 * MOST_AT_ONCE])
+def test_beside_clients_that_send_a_byte_now_and_then_each_probe_has_its_answer(clients: int) -> None:
+    with serving(Told()) as url, ExitStack() as slow:
+        port = int(url.rpartition(":")[2])
+        made = [
+            slow.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            for _ in range(clients)
+        ]
+        for _ in range(8):
+            for client in made:
+                with suppress(OSError):  # it was one too many, or its time is over
+                    client.send(b"G")
+            assert get(f"{url}/healthz") == (200, "ok\n")
+            time.sleep(PATIENCE / 5)
+        assert all(_has_ended(client) for client in made), "each has had its time"
+
+
+def _has_ended(client: socket.socket) -> bool:
+    """Return whether the server has closed a connection; TimeoutError if it does not."""
+    try:
+        return client.recv(1) == b""
+    except ConnectionError:
+        return True

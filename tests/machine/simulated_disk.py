@@ -194,6 +194,12 @@ class SimulatedDisk(Layers, Disk):
         return isinstance(self.names_seen.get(path), Folder)
 
     @call
+    def is_file(self, path: Path) -> bool:
+        if path not in self.names_seen:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return isinstance(self.names_seen[path], File)
+
+    @call
     def size_at(self, path: Path) -> int:
         return 0 if isinstance(self.names_seen.get(path), Folder) else len(self._at(path).cached)
 

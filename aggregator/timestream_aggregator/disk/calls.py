@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -30,15 +31,15 @@ class Disk:
 
     def open(self, path: Path) -> int:
         """Return a descriptor of the file `path`, to read and to cut it."""
-        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return open_file(path, os.O_RDWR | os.O_NOFOLLOW)
 
     def open_end(self, path: Path) -> int:
         """Return a descriptor with which bytes are added at the end of `path`, which is made if need be."""
-        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
 
     def open_anew(self, path: Path) -> int:
         """Return a descriptor of the empty file `path`, whatever it held before."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        return open_file(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
 
     def lock(self, fd: int) -> None:
         """Mark the file as being written; BlockingIOError if somebody else did."""
@@ -74,7 +75,7 @@ class Disk:
 
     def tail(self, path: Path, size: int) -> bytes:
         """Return the last `size` bytes of the file `path`, all if it has no more."""
-        with path.open("rb") as file:
+        with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - size))
             return file.read(size)
 
@@ -154,3 +155,21 @@ class Disk:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    def is_file(self, path: Path) -> bool:
+        """Return whether `path` is a file itself: no folder, link, pipe, socket or device."""
+        return stat.S_ISREG(path.lstat().st_mode)
+
+
+def open_file(path: str | Path, flags: int) -> int:
+    """Return a descriptor of the file `path`; OSError, at once, if something else stands in its place.
+
+    To open a pipe, and to write into one, may else take for ever.
+    """
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return fd
+    os.close(fd)
+    number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+    raise OSError(number, os.strerror(number), str(path))

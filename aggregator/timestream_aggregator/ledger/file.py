@@ -7,6 +7,7 @@ next line. Each line is one write at the end of the file, which the kernel never
 
 import errno
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.clock import SYSTEM, Clock
-from timestream_aggregator.disk.calls import Disk
+from timestream_aggregator.disk.calls import Disk, open_file
 from timestream_aggregator.disk.layout import own
 from timestream_api.ledger import Fact, Line, Torn, decode
 
@@ -196,10 +197,10 @@ def lines(root: Path) -> Iterator[Line]:
         OSError: there is one, and it cannot be read.
     """
     try:
-        file = own(root, NAME).open(encoding="utf-8", errors="replace", newline="\n")
+        fd = open_file(own(root, NAME), os.O_RDONLY)
     except FileNotFoundError:
         return
-    with file:
+    with os.fdopen(fd, encoding="utf-8", errors="replace", newline="\n") as file:
         for text in file:
             line = decode(text)
             if line is not None:

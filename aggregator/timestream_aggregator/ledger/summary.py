@@ -1,5 +1,6 @@
 """What the ledger of a data folder tells, gathered for people: each file, and what is in no file."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.core.file_facts import FileFacts
+from timestream_aggregator.disk.calls import open_file
 from timestream_aggregator.disk.layout import own
 from timestream_aggregator.ledger.file import NAME
 from timestream_api.ledger import (
@@ -103,7 +105,7 @@ class LedgerSummary:
 
     def update(self) -> None:
         """Read what has been added. OSError: it cannot be read."""
-        with self.path.open("rb") as file:
+        with os.fdopen(open_file(self.path, os.O_RDONLY), "rb") as file:
             file.seek(self._read)
             for text in file:
                 if not text.endswith(b"\n"):

@@ -190,6 +190,7 @@ class Recovered(_File):
     """A file that a run before left unfinished has its final name and is on the disk."""
 
     kind: Literal["recovered"] = "recovered"
+    wanted: Path | None = Field(default=None, description="The name it was meant to get, if that is another")
     cut: Count = Field(default=0, description="Bytes of a torn frame, or zeros, cut off its end")
     quarantined: Count = Field(default=0, description="Bytes after the first damaged frame, put aside")
     kept: Path | None = Field(default=None, description="Where those were put")
@@ -286,7 +287,7 @@ def decode(line: str) -> Line | None:
         envelope = {name: value for name, value in values.items() if name in _ENVELOPE}
         fact = {name: value for name, value in values.items() if name not in _ENVELOPE}
         return Line(**envelope, fact=_FACTS.validate_python(fact))
-    except ValueError:  # of JSON, or pydantic's
+    except (ValueError, OverflowError, RecursionError):  # of JSON, or pydantic's; of times; of brackets
         return None
 
 

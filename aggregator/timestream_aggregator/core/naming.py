@@ -18,7 +18,10 @@ SUFFIX: Final = ".g3"
 LONGEST_STREAM_ID: Final = 63
 _FOLDER_DIGITS: Final = 5
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]")
-_PATH: Final = re.compile(r"(?P<folder>.+)/(?P<stem>[^/]+)_(?P<number>[0-9]{3,18})\.g3")
+_PART: Final = rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{LONGEST_STREAM_ID - 1}}}"
+_PATH: Final = re.compile(
+    rf"(?P<folder>{_PART}(?:/{_PART})?)/(?P<stem>{_PART})_(?P<number>[0-9]{{3}}|[1-9][0-9]{{3,17}})\.g3"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,11 @@ def safe_stream_id(given: str) -> str:
 
 
 def parse(path: str) -> FileId | None:
-    """Return the file that `path`, relative to the data folder, is a name of; None if it is no such name."""
+    """Return the file that `path`, relative to the data folder, is a name of; None if it is no such name.
+
+    What is read from a disk leads nowhere else: one or two plain folders and a file, each called as `Base` calls them,
+    and the name that is made of the answer is `path` again.
+    """
     match = _PATH.fullmatch(path)
     if match is None:
         return None

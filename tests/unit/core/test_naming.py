@@ -87,10 +87,32 @@ def test_a_name_leads_back_to_its_base_and_number(
 
 @pytest.mark.parametrize(
     "path",
-    ["x_000.g3", "17000/x_00.g3", "17000/x_000.g3.tmp", "17000/x.g3", "17000/x_\u0660\u0660\u0660.g3", ""],
-)
+    [
+        "x_000.g3", "17000/x_00.g3", "17000/x_000.g3.tmp", "17000/x.g3", "17000/x_\u0660\u0660\u0660.g3", "",
+        "../x_000.g3", "17000/../x_000.g3", "../../x_000.g3", "/x_000.g3", "/tmp/x_000.g3", "//x_000.g3",
+        "17000//x_000.g3", "a/b/c/x_000.g3", "./x_000.g3", "17000/./x_000.g3", ".hidden/x_000.g3",
+        ".timestream-aggregator/x_000.g3", "17000/.x_000.g3", "17000/-x_000.g3", "17000/_000.g3",
+        "17000/x\0_000.g3", "17000/x\n_000.g3", "17000/x\x1b_000.g3", "17000/x_000.g3\n", "17000/ü_000.g3",
+        "17000/x\udcff_000.g3", "17000/x_0000.g3", "17000/x_0123.g3", "17000/x_" + "1" * 19 + ".g3",
+        "1" * 64 + "/x_000.g3", "17000/" + "x" * 64 + "_000.g3", "17000\\x_000.g3", "17000/x y_000.g3",
+    ],
+)  # fmt: skip
 def test_other_names_are_nobodys(path: str) -> None:
     assert parse(path) is None
+
+
+@given(st.text("ab01._-/\\\0\n", max_size=12) | st.text(max_size=12))
+def test_a_path_from_the_disk_leads_to_plain_names_below_its_folder_or_to_nothing(text: str) -> None:
+    for path in (text, f"17000/{text}_000.g3", f"{text}/x_000.g3", f"17000/{text}/x_000.g3"):
+        file = parse(path)
+        if file is not None:
+            parts = path.split("/")
+            assert file.path == path
+            assert len(parts) in {2, 3}
+            assert all(part[0].isalnum() or part[0] == "_" for part in parts)
+            assert path.isascii()
+            assert path.isprintable()
+            assert len(path) < 300
 
 
 def test_numbering_goes_on_after_the_highest_of_the_same_base() -> None:

@@ -60,7 +60,7 @@ def wait(order: dict[str, Any]) -> dict[str, object]:
 
 def serve() -> None:
     for module, _ in COMMANDS.values():
-        import_module(f"timestream_aggregator.{module}")
+        import_module(f"timestream_aggregator.commands.{module}")
     socket.getaddrinfo("127.0.0.1", 80)  # what the first look-up loads
     signal.pthread_sigmask(signal.SIG_BLOCK, {_GO})
     for line in sys.stdin:

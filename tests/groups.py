@@ -19,7 +19,13 @@ GROUPS: Final[Mapping[str, str]] = {
     "tests/e2e/": "node",
 }
 NAMES: Final = ("control_plane", "node")  # each is also the marker of those that need it
-SUITES: Final = ("tests/faults/", "tests/recorder/", "tests/fuzz/", "tests/machine/", "tests/unit/")  # the longest tests first
+SUITES: Final = (
+    "tests/faults/",
+    "tests/recorder/",
+    "tests/fuzz/",
+    "tests/machine/",
+    "tests/unit/",
+)  # the longest tests first
 ORDER: Final = (*GROUPS, *SUITES)
 
 

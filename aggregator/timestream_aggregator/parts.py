@@ -90,7 +90,6 @@ def assemble(
         earlier=earlier,
         losses=losses,
         published=read_back,
-        max_frame_bytes=settings.max_frame_bytes,
     )
     observers = Observers(
         ledger=ledger,

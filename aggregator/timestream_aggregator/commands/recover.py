@@ -1,17 +1,21 @@
 """Recover what a killed recorder left in a data folder, as the next one does when it starts.
 
-Safe at any time and any number of times: files that are being written are left alone. Exit codes: 0 all is
-recovered, also when there was nothing; 1 a file could not be; 2 the folder cannot be used.
+Safe at any time and any number of times: files that are being written are left alone, and so is what is no file of a
+recorder. Exit codes: 0 all is recovered, also when there was nothing; 1 a file could not be; 2 the folder cannot be
+used.
 """
 
 import argparse
+import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from timestream_aggregator import logs
+from timestream_aggregator.core.naming import parse
 from timestream_aggregator.disk.folder import DataFolder, UnusableFolderError
 from timestream_aggregator.disk.layout import wanted_path
 from timestream_aggregator.ledger.file import Ledger
@@ -74,16 +78,30 @@ def _table(outcomes: Iterable[Outcome]) -> Iterator[str]:
         return
     yield _COLUMNS.format("", "FRAMES", "BYTES", "CUT", "QUARANTINED", "FILE")
     for outcome in done:
-        word = "FAILED" if outcome.trouble else "recovered" if outcome.path else "removed"
-        name = outcome.path or wanted_path(outcome.staged) or quote(outcome.staged)
+        why = outcome.trouble or outcome.stranger
         yield _COLUMNS.format(
-            word,
+            _word(outcome),
             f"{outcome.frames:,}",
             f"{outcome.bytes:,}",
             f"{outcome.cut:,}",
             f"{outcome.quarantined:,}",
-            f"{name}: {outcome.trouble}" if outcome.trouble else name,
+            f"{_name(outcome)}: {why}" if why else _name(outcome),
         )
-    published = sum(outcome.path is not None for outcome in done)
-    failed = sum(outcome.trouble is not None for outcome in done)
-    yield f"{published} recovered, {len(done) - published - failed} without frames removed, {failed} failed\n"
+    count = Counter(map(_word, done))
+    yield (
+        f"{count['recovered']} recovered, {count['removed']} without frames removed, {count['FAILED']} failed\n"
+    )
+
+
+def _word(outcome: Outcome) -> str:
+    if outcome.trouble:
+        return "FAILED"
+    if outcome.stranger:
+        return "left alone"
+    return "recovered" if outcome.path else "removed"
+
+
+def _name(outcome: Outcome) -> str:
+    """Return the name that a file got, or was to get, or that it has."""
+    wanted = wanted_path(outcome.staged)
+    return outcome.path or (wanted if parse(wanted) else quote(os.fsencode(outcome.staged)))

@@ -175,3 +175,9 @@ class DataFolder:
                 f"{self.root}: its file system has neither hard links nor a rename that never replaces "
                 f"({error.strerror}). Use a file system that has one of them: ext4, xfs, btrfs, NFS."
             ) from error
+
+    def promise(self, base: Base) -> FileId:
+        """Return the file after all that had a name of `base` or are to get one; from now on it is one of them."""
+        promised = FileId(base, self._free_number(FileId(base, 0)))
+        self._reserve(promised)
+        return promised

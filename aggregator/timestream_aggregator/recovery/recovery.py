@@ -1,14 +1,16 @@
-"""Completes what a killed recorder left: cuts each staged file after its last good frame and publishes it.
+"""Completes what a killed recorder left: cuts each staged file after the good frames it begins with and publishes it.
 
-Each step may be the last one before the next crash: the file keeps its staged name until its final one is on
-the disk and the ledger knows of it, and more than a torn last frame is copied to quarantine before it is cut.
-Running it again goes on. A file that somebody is writing is locked, and left alone.
+More than a torn last frame is copied to quarantine before it is cut off, and the good frames in it to a staged file
+of their own, which is published next. Each step may be the last one before the next crash: a file keeps its staged
+name until its final one is on the disk and the ledger knows of it, and what stood behind damage is made anew until
+the damage is cut off. Running it again goes on. A file that somebody is writing is locked, and left alone.
 """
 
+import errno
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +23,12 @@ from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import PROBE, wanted_path
 from timestream_aggregator.ledger.losses import Losses, Lost
 from timestream_aggregator.ledger.recent import History
-from timestream_aggregator.recovery.scan import Scan, pieces, scan
+from timestream_aggregator.recovery.scan import Frames, Part, Scan, pieces, scan
 from timestream_api import ledger
 from timestream_api.report import LossCause
-from timestream_api.settings import LARGEST_FRAME
 
+BEHIND: Final = "-behind"
+"""Ends the staged name of what stood behind damage; before it is the name of the damaged file."""
 NICENESS: Final = 10  # recording comes first
 RETRY_EVERY: Final = 60.0  # seconds
 
@@ -43,9 +46,10 @@ class Outcome:
     frames: int = 0
     bytes: int = 0
     cut: int = 0  # bytes of a torn frame, or zeros
-    quarantined: int = 0  # bytes after the first damaged frame
+    quarantined: int = 0  # bytes from the first damaged frame on, with the good frames behind it
     kept: str | None = None  # where those are, in the quarantine
     trouble: str | None = None
+    stranger: str | None = None  # what it is, if nothing can have been recorded into it
 
 
 class Recovery:
@@ -60,7 +64,6 @@ class Recovery:
         earlier: History | None = None,
         losses: Losses | None = None,
         published: Callable[[FileFacts], None] = lambda _: None,
-        max_frame_bytes: int = LARGEST_FRAME,
     ) -> None:
         """Make one; `tell` has to write a fact down before it returns, or to see to it that it will be.
 
@@ -71,15 +74,13 @@ class Recovery:
         self._disk: Disk = folder.disk
         self._tell = tell
         self._log = log
-        self._max_frame_bytes = max_frame_bytes
-        self._left = dict[str, ledger.Left | None].fromkeys(
-            sorted(self._disk.names(folder.staging), reverse=True)
-        )
         earlier = earlier or History()
         self._unended = list(earlier.unended)
-        for name in self._left:
-            folder.reserve(wanted_path(name))
-            self._left[name] = earlier.left.get(wanted_path(name))
+        self._noted = earlier.lost.copy()
+        self._left: dict[str, ledger.Left | None] = {}
+        self._promised: dict[str, FileId] = {}  # names of what stood behind damage
+        self._strangers: list[str] = []
+        self._find(set(self._disk.names(folder.staging)), earlier)
         self._losses = losses
         self._published = published
         self._changed = threading.Condition()
@@ -91,7 +92,7 @@ class Recovery:
 
     def run_beside(self) -> None:
         """Recover in a thread of its own: a long file then holds up neither connecting nor writing."""
-        with suppress(OSError):  # it is nicer already, and only root may take that back
+        with suppress(OSError):  # it may be lower already
             os.setpriority(os.PRIO_PROCESS, 0, NICENESS)  # on Linux, of this thread
         try:
             while True:
@@ -133,9 +134,13 @@ class Recovery:
         outcomes: list[Outcome] = []
         while self._unended:
             self._tell_of(self._unended.pop())
+        while self._strangers:
+            outcomes.append(self._pass_over(self._strangers.pop()))
         with self._changed:
-            self._new, names = False, list(self._left)
-        for name in names:
+            self._new = False
+        tried = set[str]()
+        while (name := self._untried(tried)) is not None:
+            tried.add(name)
             outcome = self._recover(name)
             if outcome is not None:
                 outcomes.append(outcome)
@@ -144,18 +149,53 @@ class Recovery:
                     del self._left[name]
         return outcomes
 
+    def _find(self, names: set[str], earlier: History) -> None:
+        """Take note of what is in the staging folder: what stood behind damage comes when the damaged file is done."""
+        for name in sorted(names, reverse=True):
+            path = wanted_path(name)
+            if parse(path) is None and not name.startswith(PROBE):
+                self._strangers.append(name)
+                continue
+            self._folder.reserve(path)
+            if name.removesuffix(BEHIND) in names - {name}:
+                continue
+            parted = name.endswith(BEHIND) or name + BEHIND in names
+            self._left[name] = None if parted else earlier.left.get(path)
+
+    def _untried(self, tried: set[str]) -> str | None:
+        with self._changed:
+            return next((name for name in self._left if name not in tried), None)
+
+    def _pass_over(self, name: str) -> Outcome:
+        """Tell, once, of what is in the staging folder and is not called like a file that is being written."""
+        if name.startswith(".nfs"):
+            return self._tell_stranger(name, "an NFS client keeps what somebody removed and has open")
+        with suppress(OSError):
+            if not self._disk.is_file(self._folder.staging / name):
+                return self._tell_stranger(name, "it is no file")
+        return self._give_up(name, "it is not called like a file that is being written")
+
+    def _tell_stranger(self, name: str, what: str) -> Outcome:
+        self._log.warning("passed over in the staging folder", extra={"path": name, "why": what})
+        return Outcome(name, stranger=what)
+
     def _tell_of(self, name: str) -> None:
         """Tell of a file that has its final name, if it is there: nobody has."""
         wanted = parse(name)
+        if wanted is None:
+            return
+        path = self._folder.root / wanted.path
         try:
-            fd = self._disk.open(self._folder.root / name)
+            if not self._disk.is_file(path):
+                return
+            fd = self._disk.open(path)
         except OSError:  # it is not there, or not ours to look at
             return
         try:
-            found = scan(self._disk, fd, self._max_frame_bytes, self._pause)
-            if wanted is not None and found.frames and self._disk.links(fd) == 1:
+            found = scan(self._disk, fd, self._pause)
+            if found.head.frames and self._disk.links(fd) == 1:
                 self._folder.settle(wanted)
-                self._tell_recovered(wanted, Outcome(name), found)
+                self._tell_recovered(wanted, Outcome(name), found.head)
         except OSError as error:
             self._log.error("a file cannot be looked at", extra={"path": name, "why": str(error)})
         finally:
@@ -165,6 +205,8 @@ class Recovery:
         """Return what became of one file, None if it was nobody's or is somebody else's."""
         path = self._folder.staging / name
         try:
+            if not self._disk.is_file(path):
+                return self._tell_stranger(name, "it is no file")
             fd = self._disk.open(path)
         except FileNotFoundError:
             return None
@@ -178,44 +220,46 @@ class Recovery:
             self._disk.close(fd)
 
     def _look_at(self, path: Path, fd: int) -> Outcome | None:
-        if path.name.startswith(PROBE):
-            self._folder.forget(path)
-            return None
         wanted = parse(wanted_path(path.name))
-        if wanted is None:
-            return self._give_up(path.name, "it is not called like a file that is being written")
-        found = scan(self._disk, fd, self._max_frame_bytes, self._pause)
-        self._compare(path.name, found, wanted)
+        if wanted is None:  # it is a probe
+            return self._remove_probe(path, fd)
+        found = scan(self._disk, fd, self._pause)
         standing = self._standing(path, fd, wanted)
         if standing is not None:
-            return self._finish(path, standing, Outcome(path.name, frames=found.frames), found)
-        outcome = self._cut(path, fd, found)
-        if not found.frames:
+            self._note_losses(path.name, found, wanted)
+            return self._finish(path, wanted, standing, Outcome(path.name, frames=found.head.frames), found)
+        outcome = self._cut(path, fd, found, wanted)
+        if not found.head.frames:
             return self._remove(path, wanted, outcome, found)
         self._disk.sync(fd)
-        return self._finish(path, self._folder.publish(path, wanted), outcome, found)
+        return self._finish(path, wanted, self._publish(path, wanted), outcome, found)
 
-    def _compare(self, name: str, found: Scan, wanted: FileId) -> None:
-        """Note as lost what was written into the file and is not in it."""
+    def _remove_probe(self, path: Path, fd: int) -> Outcome | None:
+        if self._disk.size(fd):
+            return self._tell_stranger(path.name, "it is called like a file that is never written to")
+        self._folder.forget(path)
+        return None
+
+    def _publish(self, path: Path, wanted: FileId) -> FileId:
+        """Give the file its name. What stood behind damage gets the next one, which the ledger has to know before."""
+        if path.name.endswith(BEHIND) and path.name not in self._promised:
+            promised = self._promised[path.name] = self._folder.promise(wanted.base)
+            self._tell(ledger.Opened(path=promised.path))
+        return self._folder.publish(path, self._promised.get(path.name, wanted))
+
+    def _note_losses(self, name: str, found: Scan, wanted: FileId) -> None:
+        """Note as lost, once, what was written into the file and is not in it, as far as that is known."""
         with self._changed:
             left = self._left.get(name)
-        if left is None or self._losses is None or found.frames >= left.frames:
+        if self._losses is None or (wanted.path, None) in self._noted:
             return
-        missing = left.frames - max(found.frames, left.repeated)
-        first, last = _after(found, left), left.last_frame_num
-        known = first is not None and last is not None and last - first + 1 == missing
-        lost = Lost(
-            missing,
-            LossCause.DISK,
-            left.session_id,
-            first if known else None,
-            last if known else None,
-            why=left.why,
-            path=wanted.path,
-        )
-        self._losses.note(lost)
+        for lost in _lost(found, left, wanted.path):
+            if (wanted.path, lost.first) not in self._noted:
+                self._losses.note(lost)
+                self._noted.add((wanted.path, lost.first))
+                self._losses.ledger.write(sync=True)  # before the file is cut, and no longer tells of it
         with self._changed:
-            self._left[name] = None  # it is noted now
+            self._left[name] = None
 
     def _standing(self, path: Path, fd: int, wanted: FileId) -> FileId | None:
         """Return the final name that the file has got already, if it has."""
@@ -228,50 +272,81 @@ class Recovery:
         self._log.warning("a staged file has another name that is not known", extra={"path": str(path)})
         return None
 
-    def _cut(self, path: Path, fd: int, found: Scan) -> Outcome:
-        """Cut the file after its last good frame; copy what is more than a torn frame aside before."""
-        rest = found.size - found.good
-        if not rest:
-            return Outcome(path.name, frames=found.frames)
-        kept = None if found.damage is None else self._keep(path.name, fd, found)
-        if found.frames:
-            self._disk.truncate(fd, found.good)
-        if kept is None:
-            return Outcome(path.name, frames=found.frames, cut=rest)
-        self._log.warning("damaged", extra={"path": path.name, "why": found.damage, "kept": kept})
-        return Outcome(path.name, frames=found.frames, quarantined=rest, kept=kept)
+    def _cut(self, path: Path, fd: int, found: Scan, wanted: FileId) -> Outcome:
+        """Cut the file after the good frames it begins with; put what is more than a torn frame aside before."""
+        kept = self._kept_path(path.name)
+        if found.damage is not None:
+            self._copy(fd, iter([(found.head.bytes, found.size)]), kept)
+        if found.behind.frames:
+            behind = Frames(self._disk, fd, self._pause).stretches(found.head.bytes)
+            self._copy(fd, behind, path.with_name(path.name + BEHIND))
+        self._note_losses(path.name, found, wanted)
+        if found.rest and found.head.frames:
+            self._disk.truncate(fd, found.head.bytes)
+        outcome = Outcome(path.name, frames=found.head.frames)
+        if found.damage is None:
+            return self._was_cut(outcome, kept) if not found.rest else replace(outcome, cut=found.rest)
+        place = str(kept.relative_to(self._quarantine))
+        self._log.warning("damaged", extra={"path": path.name, "why": found.damage, "kept": place})
+        return replace(outcome, quarantined=found.rest, kept=place)
 
-    def _keep(self, name: str, fd: int, found: Scan) -> str:
-        """Copy what follows the good frames, all of it, and return where that stands in the quarantine."""
-        quarantine = self._folder.staging.with_name("quarantine")
-        path = quarantine / "recovered" / f"{name}.g3part"
+    def _was_cut(self, outcome: Outcome, kept: Path) -> Outcome:
+        """Return the outcome for a file without damage, of which a run before may have cut some off."""
+        try:
+            size = self._disk.size_at(kept)
+        except FileNotFoundError:
+            return outcome
+        return replace(outcome, quarantined=size, kept=str(kept.relative_to(self._quarantine)))
+
+    @property
+    def _quarantine(self) -> Path:
+        return self._folder.staging.with_name("quarantine")
+
+    def _kept_path(self, name: str) -> Path:
+        return self._quarantine / "recovered" / f"{name}.g3part"
+
+    def _copy(self, fd: int, stretches: Iterator[tuple[int, int]], path: Path) -> None:
+        """Copy these bytes of the file to the file `path`, in place of what that held, and bring it to the disk."""
         self._disk.make_folder(path.parent)
         copy, at = self._disk.open_anew(path), 0
         try:
-            for piece in pieces(self._disk, fd, found.good, found.size):
-                self._pause()
-                view = memoryview(piece)
-                while view:
-                    written = self._disk.write(copy, [view], at)
-                    view, at = view[written:], at + written
+            for start, end in stretches:
+                for piece in pieces(self._disk, fd, start, end):
+                    self._pause()
+                    at = self._write(copy, piece, at)
             self._disk.sync(copy)
         finally:
             self._disk.close(copy)
-        for folder in (path.parent, quarantine, quarantine.parent):
+        for folder in (path.parent, *path.parent.parents):
             self._disk.sync_folder(folder)
-        return str(path.relative_to(quarantine))
+            if folder == self._folder.staging.parent:
+                break
 
-    def _finish(self, path: Path, final: FileId, outcome: Outcome, found: Scan) -> Outcome:
+    def _write(self, fd: int, piece: bytes, at: int) -> int:
+        """Write `piece` at `at` and return where it ends."""
+        view = memoryview(piece)
+        while view:
+            written = self._disk.write(fd, [view], at)
+            if not written:
+                raise OSError(errno.EIO, "the disk takes no more bytes and does not say why")
+            view, at = view[written:], at + written
+        return at
+
+    def _finish(self, path: Path, wanted: FileId, final: FileId, outcome: Outcome, found: Scan) -> Outcome:
         """Tell of a file that has its final name, and take the other one away."""
         self._folder.settle(final)
-        self._tell_recovered(final, outcome, found)
-        self._folder.forget(path)
-        return replace(outcome, path=final.path, bytes=found.good)
+        self._tell_recovered(final, outcome, found.head, None if final == wanted else wanted.path)
+        self._forget(path)
+        return replace(outcome, path=final.path, bytes=found.head.bytes)
 
-    def _tell_recovered(self, final: FileId, outcome: Outcome, found: Scan) -> None:
-        file = found.facts(final.path)
+    def _tell_recovered(self, final: FileId, outcome: Outcome, head: Part, wanted: str | None = None) -> None:
+        file = head.facts(final.path)
         told = ledger.Recovered(
-            **file.line(), cut=outcome.cut, quarantined=outcome.quarantined, kept=outcome.kept
+            **file.line(),
+            wanted=wanted,
+            cut=outcome.cut,
+            quarantined=outcome.quarantined,
+            kept=outcome.kept,
         )
         self._tell(told)
         self._published(file)
@@ -280,15 +355,23 @@ class Recovery:
         self._log.warning("file recovered", extra=extra)
 
     def _remove(self, path: Path, wanted: FileId, outcome: Outcome, found: Scan) -> Outcome:
-        """Remove a file without a whole frame."""
+        """Remove a file that does not begin with a good frame."""
         if found.size:
             told = ledger.Removed(
                 path=wanted.path, cut=outcome.cut, quarantined=outcome.quarantined, kept=outcome.kept
             )
             self._tell(told)
-        self._folder.forget(path)
+        self._forget(path)
         self._log.info("removed a left file without frames", extra={"path": wanted.path, "bytes": found.size})
         return outcome
+
+    def _forget(self, path: Path) -> None:
+        """Take the staged name away; what stood behind damage in the file is next."""
+        self._folder.forget(path)
+        behind = path.name + BEHIND
+        if behind in self._disk.names(self._folder.staging):
+            with self._changed:
+                self._left.setdefault(behind, None)
 
     def _give_up(self, name: str, why: str) -> Outcome:
         self._log.error("a left file cannot be recovered", extra={"path": name, "why": why})
@@ -299,8 +382,30 @@ class Recovery:
             raise InterruptedRecoveryError
 
 
-def _after(found: Scan, left: ledger.Left) -> int | None:
-    """Return the frame_num of the first frame that was written and is not there, None if it is not known."""
-    if not found.frames:
-        return left.first_frame_num
-    return None if found.last_frame_num is None else found.last_frame_num + 1
+def _lost(found: Scan, left: ledger.Left | None, path: str) -> Iterator[Lost]:
+    """Yield what is not in the file any more: by numbers where these are known, else how many frames."""
+    why = left.why if left else found.damage
+    numbers = sum(gap.last - gap.first + 1 for gap in found.missing) + found.more_missing
+    frames = found.head.frames + found.behind.frames
+    missing = max(0, left.frames - max(frames, left.repeated)) if left else numbers
+    if missing == numbers:
+        for gap in found.missing:
+            count = gap.last - gap.first + 1
+            yield Lost(count, LossCause.DISK, gap.session_id, gap.first, gap.last, why, path)
+        missing = found.more_missing
+    if missing:
+        first, last = _end(found, left)
+        known = first is not None and last is not None and last - first + 1 == missing
+        session = left.session_id if left else None
+        numbered = (first, last) if known else (None, None)
+        yield Lost(missing, LossCause.DISK, session, *numbered, why=why, path=path)
+
+
+def _end(found: Scan, left: ledger.Left | None) -> tuple[int | None, int | None]:
+    """Return the numbers of the first and the last frame that were written behind those that are there."""
+    if left is None:
+        return None, None
+    last = (found.behind if found.behind.frames else found.head).last_frame_num
+    if not found.head.frames and not found.behind.frames:
+        return left.first_frame_num, left.last_frame_num
+    return None if last is None else last + 1, left.last_frame_num

@@ -48,7 +48,7 @@ class Place:
 
     def recover(self, disk: Disk | None = None) -> list[Outcome]:
         folder = DataFolder(self.root, disk)
-        return Recovery(folder, self.told.append, LOG, max_frame_bytes=1 << 20).run()
+        return Recovery(folder, self.told.append, LOG).run()
 
     def files(self) -> dict[str, bytes]:
         """Return every file under the data folder but those of the ledger."""
@@ -79,17 +79,29 @@ def test_a_left_file_is_published_up_to_its_last_whole_frame(place: Place, torn:
     assert (told.first_frame_num, told.last_frame_num, told.quarantined) == (0, 4, 0)
 
 
-def test_what_follows_a_damaged_frame_is_kept_aside_whole(place: Place) -> None:
+def test_what_follows_a_damaged_frame_is_kept_aside_whole_and_the_good_frames_in_it_are_published(
+    place: Place,
+) -> None:
     damaged = bytearray(FRAMES[1])
     damaged[-20] ^= 1
     path = place.leave(FRAMES[0] + bytes(damaged) + FRAMES[2])
 
     place.recover()
 
-    kept = f"{OWN_FOLDER}/quarantine/recovered/{path.name}.g3part"
-    assert place.files() == {WANTED.path: FRAMES[0], kept: bytes(damaged) + FRAMES[2]}
-    assert recovered(place).quarantined == len(damaged) + len(FRAMES[2])
-    assert recovered(place).kept == f"recovered/{path.name}.g3part"
+    kept, behind = f"{OWN_FOLDER}/quarantine/recovered/{path.name}.g3part", WANTED.base.path(4)
+    assert place.files() == {
+        WANTED.path: FRAMES[0],
+        behind: FRAMES[2],
+        kept: bytes(damaged) + FRAMES[2],
+    }
+    first, opened, second = place.told
+    assert isinstance(first, ledger.Recovered)
+    assert isinstance(second, ledger.Recovered)
+    assert opened == ledger.Opened(path=behind)
+    assert (first.path, first.quarantined) == (WANTED.path, len(damaged) + len(FRAMES[2]))
+    assert first.kept == f"recovered/{path.name}.g3part"
+    assert (second.path, second.wanted, second.first_frame_num) == (behind, WANTED.path, 2)
+    assert (second.frames, second.bytes, second.quarantined) == (1, len(FRAMES[2]), 0)
 
 
 @pytest.mark.parametrize("data", [b"", FRAMES[0][:50], bytes(5000)])
@@ -187,6 +199,7 @@ def test_a_file_that_is_given_to_it_later_is_recovered_and_what_is_not_in_it_is_
         time.sleep(0.01)
     recovery.stop()
     thread.join(10)
+    book.close()
 
     assert (recovered(place).frames, recovered(place).cut) == (5, 9)
     assert losses.state.latest is not None
@@ -338,6 +351,7 @@ def test_what_writer_and_recovery_share_is_touched_under_its_lock_alone(place: P
     thread = threading.Thread(target=recovery.run_beside)
     thread.start()
     thread.join(10)
+    book.close()
 
     assert recovered(place).frames == 5
     assert watched.unguarded == []

@@ -25,7 +25,7 @@ SUITES: Final = (
     "tests/fuzz/",
     "tests/machine/",
     "tests/unit/",
-)  # the longest tests first
+)  # longest first
 ORDER: Final = (*GROUPS, *SUITES)
 
 

@@ -137,6 +137,7 @@ class Recorder:
             ),
             last_bad_file=read_back.latest_bad,
             last_loss=lost.latest,
+            last_put_aside=seen.put_aside,
             storage=self._disk(output),
             buffer=self._parts.buffer.state(),
         )

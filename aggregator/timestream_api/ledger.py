@@ -132,12 +132,13 @@ class UnknownFlowControl(_Fact):
 
 
 class Quarantined(_Fact):
-    """A damaged piece of the stream is in no file."""
+    """A damaged piece of the stream, or a frame that is odd, is in no file."""
 
     kind: Literal["quarantined"] = "quarantined"
     bytes: Count
     why: Text
-    kept: Path | None = Field(default=None, description="Where it was put; none when there was no room")
+    kept: Path | None = Field(default=None, description="Where it was put; none when it was not kept")
+    kept_bytes: Count | None = Field(default=None, description="How much of it that is")
 
 
 class Opened(_Fact):

@@ -106,12 +106,20 @@ class LastLoss(Model):
         description=(
             "LateJoin: sent before the recorder joined the session. Restart: sent while no recorder ran. "
             "Reconnect: sent while there was no connection. Sender: skipped or dropped by the sender. "
-            "Damaged: came with a bad crc, and are in quarantine. Disk: came, and the disk did not take or keep them"
+            "Damaged: came damaged or odd, and are in quarantine. Disk: came, and the disk did not take or keep them"
         )
     )
     session: int | None = Field(default=None, description="Their session_id")
     first: int | None = Field(default=None, description="Their first frame_num")
     last: int | None = Field(default=None, description="Their last frame_num")
+
+
+class LastPutAside(Model):
+    """What came last that is in no file, since it is no good frame."""
+
+    time: datetime = Field(description="When it came")
+    bytes: Count = Field(description="Its size")
+    why: Text = Field(description="What is wrong with it, and what to do")
 
 
 class Totals(Model):
@@ -129,7 +137,9 @@ class Totals(Model):
         default=0, description="Frames that the sender counted and that never arrived, or were discarded"
     )
     duplicates: Count = Field(default=0, description="Repeated frames that were not written again")
-    quarantined: Count = Field(default=0, description="Damaged pieces of the stream kept aside")
+    quarantined: Count = Field(
+        default=0, description="Damaged pieces of the stream, and odd frames, that were put aside"
+    )
     gaps: Count = Field(default=0, description="Pauses longer than frameGap between acquisitions")
 
 
@@ -168,6 +178,9 @@ class Report(Model):
         default=None, description="The file found last that does not hold what was received"
     )
     last_loss: LastLoss | None = Field(default=None, description="The frames lost last, if any were")
+    last_put_aside: LastPutAside | None = Field(
+        default=None, description="What came last that is no good frame, if anything did"
+    )
     storage: StorageReport | None = Field(default=None, description="The disk under the data folder")
     buffer: BufferReport = Field(
         default=BufferReport(), description="The memory between the network and the disk"

@@ -56,7 +56,7 @@ def agree(fed: Fed, plain: Stream, size: int) -> None:
 def feed(data: bytes, cuts: Sequence[int], limit: int, segment_bytes: int) -> Fed:
     """Feed `data` in ranges, cut at `cuts`, of segments of some size; 0 is one for each range.
 
-    What lies wholly before the incomplete frame is overwritten, as segments are that go round.
+    What lies wholly before the bytes that the parser holds is overwritten, as segments are that go round.
     """
     refusals = set[str]()
     parser, fed, offset, used = Parser(limit), Fed(), 0, deque[tuple[int, bytearray]]()
@@ -68,14 +68,14 @@ def feed(data: bytes, cuts: Sequence[int], limit: int, segment_bytes: int) -> Fe
         except WireError as error:
             refusals.add(str(error))
             fed.refusal, fed.refused_at = str(error), error.offset
-        assert (parser.offset, parser.held) == (offset, parser.fed - offset)
+        assert (parser.offset, parser.incomplete) == (offset, parser.fed - offset)
         used.append((parser.fed - end + len(memory), cast("bytearray", memory.obj)))
-        while used and used[0][0] <= parser.offset:
+        while used and used[0][0] <= parser.fed - parser.held:
             spent = used.popleft()[1]
             spent[:] = b"\xaa" * len(spent)
     assert len(refusals) <= 1, "a refusal changed"
     fed.torn = b"".join(parser.torn())
-    assert len(fed.torn) == parser.held
+    assert len(fed.torn) == parser.incomplete
     return fed
 
 
@@ -111,7 +111,11 @@ def spt3g_loads(frame: bytes) -> bool:
         loaded.__setstate__(({}, frame))
     except RuntimeError:
         return False
-    return len(loaded) > 0
+    return len(loaded) > 0 or _has_no_entries(frame)
+
+
+def _has_no_entries(frame: bytes) -> bool:
+    return frame[5:9] == bytes(4)
 
 
 def memory(data: bytes, cuts: Sequence[int], limit: int) -> tuple[int, int]:

@@ -20,6 +20,11 @@ from timestream_aggregator.commands.simulate.streamer import Streamer
 
 _SMALL: Final = frame(session=1_700_000_000, num=1, stream="ufm_mv19")
 
+_ODD_NAME: Final = raw_frame("C", {b"a": b"b", b"n" * 1025: b"value", b"c": b"d"})
+_ABSURD: Final = struct.pack("<Q4sQ", 4, b"data", 2**40) + bytes(8)
+_VERSION_2: Final = struct.pack("<BIiI", 1, 2, 1, ord("C"))
+_VERSION_2_EMPTY: Final = struct.pack("<BIiI", 1, 2, 0, ord("C")) + bytes(4)
+
 
 def _typed(kind: str) -> bytes:
     values = {b"time": g3_time(170_000_000_012_345_678), b"a": g3_double(1.5), b"b": g3_bool(True)}
@@ -78,6 +83,11 @@ SEEDS: Final = {
     "version-2": struct.pack("<BIiI", 1, 2, 1, ord("S")) + entry(b"a", b"b"),
     "type-none": struct.pack("<BIiI", 1, 1, 1, 0) + entry(b"a", b"b"),
     "type-justified-left": struct.pack("<BIiI", 1, 1, 1, 0x53000000) + entry(b"a", b"b"),
+    "version-256": struct.pack("<BIiI", 1, 256, 1, ord("S")) + entry(b"a", b"b"),
+    "odd-name": _SMALL + _ODD_NAME + _SMALL,
+    "odd-name-then-absurd": _SMALL + header("C", 2) + entry(b"n" * 1025, b"value") + _ABSURD,
+    "odd-type": _SMALL + struct.pack("<BIiI", 1, 1, 1, 0xC3A9) + entry(b"a", b"b") + bytes(4) + _SMALL,
+    "odd-version": _SMALL + _VERSION_2 + entry(b"a", b"b") + bytes(4) + _VERSION_2_EMPTY + _SMALL,
     "zeros": bytes(100),
     "zero-filled-tail": _SMALL * 2 + bytes(500),
     "big-endian": _big_endian(),

@@ -58,7 +58,7 @@ def split_frames(data: bytes) -> Iterator[bytes]:
 def _frame_end(data: bytes, start: int) -> int:
     """Return where the frame at `start` ends."""
     mark, version, entries, _ = _HEADER.unpack_from(data, start)
-    if (mark, version) != (1, 1) or entries < 1:
+    if (mark, version) != (1, 1) or entries < 0:
         raise ValueError(f"no frame at byte {start}: {data[start : start + _HEADER.size].hex(' ')}")
     at, crc = start + _HEADER.size, _CRC_START
     for _part in range(2 * entries):  # a name, a blob, a name, a blob, ...

@@ -42,7 +42,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Seen:
-    """A whole frame, as the recorder should see it; of a damaged one only where it is counts."""
+    """A whole frame, as the recorder should see it; of a damaged or odd one only where it is counts."""
 
     start: int
     end: int
@@ -111,18 +111,15 @@ def _frame(cursor: _Cursor, limit: int) -> Seen:
     mark, version = cursor.number(FieldKind.MARK, "B"), cursor.number(FieldKind.VERSION, "I")
     entries = cursor.number(FieldKind.COUNT, "i")
     code = cursor.take(FieldKind.TYPE, 4)[::-1].lstrip(b"\0")
-    if (
-        (mark, version) != (1, 1)
-        or not 1 <= entries <= 4096
-        or not code
-        or not all(0x20 < c < 0x7F for c in code)
-    ):
+    if mark != 1 or version > 255 or not 0 <= entries <= 1 << 20:
         raise _RefusedError
+    odd = version != 1 or entries > 4096 or not code or not all(0x20 < c < 0x7F for c in code)
     values, crc = dict[bytes, bytes](), 0xFFFFFFFF
-    for _ in range(entries):
-        name, blob = _entry(cursor, start, limit)
+    for left in range(entries, 0, -1):
+        odd = odd or _is_odd(cursor, start, limit)
+        name, blob = _entry(cursor, start, limit, odd=odd, last=left == 1)
         values[name], crc = blob, crc32c(blob, crc32c(name, crc))
-    if cursor.number(FieldKind.CRC, "I") != crc ^ 0xFFFFFFFF:
+    if cursor.number(FieldKind.CRC, "I") != crc ^ 0xFFFFFFFF or odd:
         return Seen(start, cursor.at, good=False)
     flow = _int(values, b"sostream_flowcontrol")
     if flow is None and b"sostream_flowcontrol" in values:
@@ -131,13 +128,29 @@ def _frame(cursor: _Cursor, limit: int) -> Seen:
     return Seen(start, cursor.at, True, code.decode(), flow, session_id, frame_num, _stream_id(values))
 
 
-def _entry(cursor: _Cursor, start: int, limit: int) -> tuple[bytes, bytes]:
-    name_length = cursor.number(FieldKind.NAME_LENGTH, "Q")
+def _is_odd(cursor: _Cursor, start: int, limit: int) -> bool:
+    """Return whether the next entry has too long a name, or makes the frame too large."""
+    at, data = cursor.at, cursor.data
+    if at + 8 > len(data):
+        raise _NotAllThereError
+    name_length = int.from_bytes(data[at : at + 8], "little")
     if name_length > 1024:
+        return True
+    blob = at + 16 + name_length
+    if blob > len(data):
+        raise _NotAllThereError
+    return blob + int.from_bytes(data[blob - 8 : blob], "little") + 4 - start > limit
+
+
+def _entry(cursor: _Cursor, start: int, limit: int, *, odd: bool, last: bool) -> tuple[bytes, bytes]:
+    """Return name and blob of an entry. What an odd frame announces has a limit, too."""
+    most = max(2 * limit, 64 << 20) if odd else limit
+    name_length = cursor.number(FieldKind.NAME_LENGTH, "Q")
+    if cursor.at + name_length - start > most:
         raise _RefusedError
     name = cursor.take(FieldKind.NAME, name_length)
     blob_length = cursor.number(FieldKind.BLOB_LENGTH, "Q")
-    if cursor.at + blob_length + 4 - start > limit:
+    if cursor.at + blob_length + 4 * last - start > most:
         raise _RefusedError
     return name, cursor.take(FieldKind.BLOB, blob_length)
 

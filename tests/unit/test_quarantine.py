@@ -9,7 +9,8 @@ NOW = datetime(2026, 11, 23, 8, 0, 0, tzinfo=UTC)
 
 
 def put(quarantine: Quarantine, data: bytes, now: datetime = NOW) -> Path | None:
-    return quarantine.keep([memoryview(data)], now)
+    kept = quarantine.keep([memoryview(data)], now)
+    return None if kept is None else kept.path
 
 
 def in_order(root: Path) -> list[bytes]:
@@ -80,3 +81,12 @@ def test_the_first_pieces_are_kept_and_no_more_than_there_is_room_for(tmp_path: 
     assert kept[-3] is not None
     assert kept[-2:] == [None, None]
     assert len(in_order(tmp_path)) == MOST_FILES
+
+
+def test_how_much_of_a_piece_was_kept_is_told(tmp_path: Path) -> None:
+    quarantine = Quarantine(tmp_path)
+
+    kept = quarantine.keep([memoryview(b"one"), memoryview(b"two")], NOW)
+
+    assert kept is not None
+    assert kept.bytes == 6 == kept.path.stat().st_size

@@ -14,6 +14,22 @@ _MOST_TYPES: Final = 64
 _MOST_DOUBLED: Final = 4096
 
 
+class Oddities:
+    """What was refused or put aside: what comes again is in the sender's replay to each new connection."""
+
+    def __init__(self) -> None:
+        self._met: dict[object, None] = {}  # the latest ones
+
+    def comes_again(self, what: object) -> bool:
+        """Take note of `what`; return whether it has come before."""
+        again = what in self._met
+        self._met.pop(what, None)
+        if len(self._met) >= _MOST_TYPES:
+            del self._met[next(iter(self._met))]
+        self._met[what] = None
+        return again
+
+
 class Replay:
     """Tells which frames have come before. Feed it every frame, in order."""
 

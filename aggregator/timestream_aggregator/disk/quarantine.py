@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,14 @@ MOST_BYTES_OF_ONE: Final = 16 << 20
 _NUMBERED: Final = re.compile(r"(\d{6,})_.*\.g3part")
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A piece that was kept, and how many bytes of it."""
+
+    path: Path
+    bytes: int
+
+
 class Quarantine:
     """The folder of damaged pieces. The first ones are kept: they tell how it began.
 
@@ -28,11 +37,11 @@ class Quarantine:
         self._disk = disk or Disk()
         self._number = 0  # of the last piece; it goes on if people take pieces away
 
-    def keep(self, parts: Iterable[memoryview], now: datetime) -> Path | None:
+    def keep(self, parts: Iterable[memoryview], now: datetime) -> Kept | None:
         """Write `parts`, or as much of them as is kept of one, to a file of its own.
 
         Returns:
-            Its path, or None if there is no room for more.
+            That, or None if there is no room for more.
         """
         self._disk.make_folder(self.folder)
         names = self._disk.names(self.folder)
@@ -41,10 +50,9 @@ class Quarantine:
             return None
         path, fd = self._create(names, now)
         try:
-            self._write(fd, parts, room)
+            return Kept(path, self._write(fd, parts, room))
         finally:
             self._disk.close(fd)
-        return path
 
     def _create(self, names: Sequence[str], now: datetime) -> tuple[Path, int]:
         """Return a new piece and its descriptor; another recorder in this folder may have taken a number first."""
@@ -68,10 +76,11 @@ class Quarantine:
             return 0
         return min(MOST_BYTES - sum(sizes), MOST_BYTES_OF_ONE)
 
-    def _write(self, fd: int, parts: Iterable[memoryview], room: int) -> None:
-        """Write `parts` up to `room` bytes; what a short write leaves out is not worth a second one."""
+    def _write(self, fd: int, parts: Iterable[memoryview], room: int) -> int:
+        """Return how many bytes of `parts`, up to `room`, were written; after a short write they go on."""
         offset = 0
         for pieces in batches(parts):
             if offset >= room:
-                return
+                break
             offset += self._disk.write(fd, pieces, offset)
+        return offset

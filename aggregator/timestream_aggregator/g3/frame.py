@@ -16,6 +16,10 @@ _SMALL_BLOB: Final = 512
 LONGEST_ITEM: Final = 2 * U64.size + g3.MAX_NAME_BYTES + _SMALL_BLOB
 """The most bytes that a reader may leave unread for want of more."""
 _LONGEST_RUN: Final = 64
+_HEADER_TO_COME: Final = -1  # in place of the number of entries to come
+_ODD: Final = -2
+_NO_CRC: Final = -1  # differs from every trailer
+_LEAST_FOLLOWED: Final = 64 << 20
 _FLOW_CONTROL: Final = b"sostream_flowcontrol"
 _SESSION_ID: Final = b"session_id"
 _FRAME_NUM: Final = b"frame_num"
@@ -41,12 +45,17 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """A frame with sane lengths and a bad crc. `offset` is that of its first byte in the stream."""
+    """What is put aside, since it is no good frame, while its end is known; `why` says what is wrong with it.
+
+    `offset` is that of its first byte in the stream. An `odd` one is not held to its crc, and `parts` are no
+    more than its first bytes.
+    """
 
     parts: tuple[memoryview, ...]
     size: int
     offset: int
     why: str
+    odd: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +96,27 @@ class _Runs:
         self._once[place] = lengths
 
 
+def most_followed(limit: int) -> int:
+    """Return how many bytes of a stream may be passed over for one odd frame, where frames have up to `limit`.
+
+    What outgrew the limit is mostly little larger than it. A length that was damaged promises anything, and
+    what is passed over for it are good frames: a connection that is dropped costs less than gigabytes of them.
+    """
+    return max(2 * limit, _LEAST_FOLLOWED)
+
+
 class FrameReader:
-    """Follows a frame's structure through memory that is contiguous for a while; goes on where it stopped."""
+    """Follows a frame's structure through memory that is contiguous for a while; goes on where it stopped.
+
+    `advance` does that for good frames. It stops at what makes a frame `odd`: from there on `skip` follows.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._most = most_followed(limit)
+        self.why = ""  # the frame is odd, if it is
+        self._fields = 0  # names and blobs of an odd frame to come
+        self._over = 0  # bytes to come of the one that is passed over
         self._runs = _Runs()
         self._lengths: list[int] = []  # of the small entries just read one by one
         self.restart()
@@ -101,7 +126,7 @@ class FrameReader:
         self.done = False
         self.size = 0  # of all that is read, or decided to be
         self._type = ""
-        self._left = -1  # entries to come; -1: the header is to come
+        self._left = _HEADER_TO_COME  # entries to come
         self._rest = 0  # bytes to come of a large blob
         self._crc = g3.CRC_START
         self._trailer = 0
@@ -109,7 +134,7 @@ class FrameReader:
 
     def advance(self, buffer: memoryview, at: int, end: int) -> int:
         """Read on in buffer[at:end]; return where reading stopped: the frame's end, or for want of bytes."""
-        if self._left < 0 and end - at >= g3.HEADER.size:
+        if self._left == _HEADER_TO_COME and end - at >= g3.HEADER.size:
             at = self._read_header(buffer, at)
         if self._rest:
             at = self._read_rest(buffer, at, end)
@@ -120,6 +145,25 @@ class FrameReader:
             self.size += U32.size
             self.done = True
             at += U32.size
+        return at
+
+    @property
+    def odd(self) -> bool:
+        """Whether only the end of this frame is of interest."""
+        return self._left == _ODD
+
+    def skip(self, buffer: memoryview, at: int, end: int) -> int:
+        """Follow the lengths of an odd frame in buffer[at:end]; return where that stopped, as `advance` does."""
+        while not self.done:
+            step = min(self._over, end - at)
+            at, self._over = at + step, self._over - step
+            if self._over or (self._fields and end - at < U64.size):
+                break
+            if self._fields:
+                self._begin_field(*U64.unpack_from(buffer, at))
+                at += U64.size
+            else:
+                self.done = True
         return at
 
     def item(self, parts: tuple[memoryview, ...], offset: int) -> Frame | Damaged:
@@ -136,11 +180,25 @@ class FrameReader:
         return Frame(self._type, parts, self.size, crc, flow_control, session_id, frame_num, stream_id)
 
     def _read_header(self, buffer: memoryview, at: int) -> int:
-        mark, version, entries, code = g3.HEADER.unpack_from(buffer, at)
-        if mark != 1 or version != 1 or not 1 <= entries <= g3.MAX_ENTRIES:
-            g3.refuse_header(bytes(buffer[at : at + g3.HEADER.size]))
+        beginning, entries, code = g3.BEGIN.unpack_from(buffer, at)
         self._type, self._left, self.size = g3.frame_type(code), entries, g3.HEADER.size
+        if beginning != g3.BEGINNING or not 0 <= entries <= g3.MAX_ENTRIES or not self._type:
+            self._be_odd(g3.oddity_of(bytes(buffer[at : at + g3.HEADER.size])))
         return at + g3.HEADER.size
+
+    def _be_odd(self, why: str) -> None:
+        """Read no more of the frame than where it ends: all before the next entry is read."""
+        self.why, self._fields, self._left, self._crc = why, 2 * self._left, _ODD, _NO_CRC
+        self._over = 0 if self._fields else U32.size
+        self.size += self._over
+
+    def _begin_field(self, length: int) -> None:
+        """Pass over a name or blob of `length` bytes, behind the last one the crc as well."""
+        self._fields -= 1
+        self._over = length if self._fields else length + U32.size
+        self.size += U64.size + self._over
+        if self.size > self._most:
+            g3.refuse_size(self._type, self.size, self._most)
 
     def _read_entries(self, buffer: memoryview, at: int, end: int) -> int:
         """Read entries, where they are known many at a time."""
@@ -173,8 +231,10 @@ class FrameReader:
         if not blob:
             return 0
         (size,) = U64.unpack_from(buffer, blob - U64.size)
-        if self.size + blob - at + size + U32.size > self._limit:
-            g3.refuse_size(self.size + blob - at + size + U32.size, self._limit)
+        whole = self.size + blob - at + size + U32.size
+        if whole > self._limit:
+            self._be_odd(g3.odd_size(self._type, whole, self._limit))
+            return 0
         stop = min(blob + size, end)
         if size <= _SMALL_BLOB and stop < blob + size:
             return 0
@@ -194,7 +254,8 @@ class FrameReader:
             return 0
         (length,) = U64.unpack_from(buffer, at)
         if length > g3.MAX_NAME_BYTES:
-            g3.refuse_name(length)
+            self._be_odd(g3.odd_name(self._type, length))
+            return 0
         blob = at + 2 * U64.size + length
         return blob if blob <= end else 0
 

@@ -65,8 +65,8 @@ def _load(path: str) -> tuple[int, str | None]:
     reader, frames, start = _open_reader(path), 0, 0
     try:
         while read := reader.Process(None):
-            if not len(read[0]):
-                return frames, f"spt3g finds an empty frame at byte {start}"
+            if not len(read[0]) and not int(read[0].type):  # it takes zeros for that
+                return frames, f"spt3g finds an empty frame without a type at byte {start}"
             frames += 1
             start = reader.tell()
     except (RuntimeError, ValueError, MemoryError) as error:

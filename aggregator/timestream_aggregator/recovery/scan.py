@@ -215,6 +215,8 @@ class Frames:
             while not reader.done:
                 offset = self._look_at(at)
                 stop = reader.advance(self._view, offset, len(self._view))
+                if reader.odd:
+                    return self._refuse(start, at, reader.why)
                 if stop == offset or start + reader.size > self.size:
                     return self._refuse(start, at, None)
                 crc = crc32c(self._view[offset:stop], crc)
@@ -239,8 +241,11 @@ class Frames:
         """Return whether a frame is made of zeros: where a loss of power cut a write, and no frame at all.
 
         They read as entries, of the lengths that were written or of none, and the crc of any number of zeros is 0. A
-        frame has names.
+        frame has names. One that announces no entries is a frame: its type comes last in the header, so that all of
+        that was written.
         """
+        if frame.size == HEADER.size + U32.size:
+            return False
         at, end = start + HEADER.size, start + frame.size - U32.size
         while at < end and not frame.crc:
             (length,) = U64.unpack(self._bytes(at, U64.size))

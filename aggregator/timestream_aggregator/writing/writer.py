@@ -8,8 +8,9 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Protocol
+
+from crc32c import crc32c
 
 from timestream_aggregator import logs
 from timestream_aggregator.buffer import (
@@ -27,14 +28,15 @@ from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
 from timestream_aggregator.core.acquisition import OBSERVATION, Recording, Rules
 from timestream_aggregator.core.actions import Action, Close, Note, NoteKind, Open, Write, WriteHead
 from timestream_aggregator.core.progress import Snapshot
-from timestream_aggregator.disk.quarantine import Quarantine
+from timestream_aggregator.core.replay import Oddities
+from timestream_aggregator.disk.quarantine import Kept, Quarantine
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Losses, Lost
 from timestream_aggregator.writing.stream_files import StreamFiles
 from timestream_aggregator.writing.tally import Acquired
 from timestream_api import ledger as facts
-from timestream_api.report import CloseReason
+from timestream_api.report import CloseReason, LastPutAside
 from timestream_api.settings import RecorderSettings
 
 _LEVELS: Final = {kind: logging.INFO if kind is NoteKind.GAP else logging.WARNING for kind in NoteKind}
@@ -98,6 +100,7 @@ class WriterState:
     quarantined: int = 0
     last_frame: float | None = None
     """When the last frame arrived, in Unix seconds."""
+    put_aside: LastPutAside | None = None
 
 
 class Writer:
@@ -137,7 +140,9 @@ class Writer:
         self._ignored = 0  # bytes of such a connection
         self._new_frame = False
         self._notes: Counter[NoteKind] = Counter()
+        self._oddities = Oddities()
         self._quarantined = 0
+        self._last_put_aside: LastPutAside | None = None
         self._last_frame: float | None = None
         self.state = self._look()
 
@@ -183,7 +188,7 @@ class Writer:
             case Received():
                 self._receive(item)
             case LinkUp():
-                self._parser, self._ignored = Parser(self._max_frame_bytes), 0
+                self._parser, self._ignored = Parser(self._max_frame_bytes, self._is_replayed), 0
                 self._recording.connected()
                 self._ledger.note(facts.Connected(endpoint=item.endpoint), utc(item.at.wall))
             case Succeeding():
@@ -232,12 +237,26 @@ class Writer:
                 self._keep_damaged(frame)
 
     def _keep_damaged(self, frame: Damaged) -> None:
+        """Put a frame aside; what the sender gives to each new client is kept once."""
         self._recording.damaged()
-        self._put_aside(frame.parts, frame.size, frame.why)
+        again = frame.odd and self._oddities.comes_again((frame.why, crc32c(b"".join(frame.parts))))
+        self._put_aside(() if again else frame.parts, frame.size, frame.why)
+        self._report_put_aside(frame.size, frame.why)
+
+    def _is_replayed(self, error: WireError) -> bool:
+        """Return whether the next connection would begin with the same: then this one is read on."""
+        again = not error.foreign and self._oddities.comes_again(str(error))
+        if again and self._parser is not None:
+            self._report_put_aside(self._parser.incomplete, str(error))
+        return again
+
+    def _report_put_aside(self, size: int, why: str) -> None:
+        self._last_put_aside = LastPutAside(time=self._clock.utc(), bytes=size, why=why[:1024])
 
     def _refuse(self, parser: Parser, item: Received, error: WireError) -> None:
         """Give up a connection that delivers no frames."""
-        self._put_aside(parser.torn(), parser.held, str(error))
+        self._put_aside(parser.torn(), parser.incomplete, str(error))
+        self._report_put_aside(parser.incomplete, str(error))
         self._held.release(parser.fed)
         self._buffer.give_back(item.segment, 1)
         self._parser = None
@@ -245,8 +264,9 @@ class Writer:
 
     def _end_connection(self, why: str) -> None:
         """Put the beginning of a frame aside that will never be whole."""
-        if self._parser is not None and self._parser.held:
-            self._put_aside(self._parser.torn(), self._parser.held, f"torn: {why}")
+        if self._parser is not None and self._parser.incomplete:
+            reason = self._parser.refused or f"torn: {why}"
+            self._put_aside(self._parser.torn(), self._parser.incomplete, str(reason))
         if self._parser is not None:
             self._held.release(self._parser.fed)
         if self._ignored:
@@ -257,23 +277,25 @@ class Writer:
 
     def _note_unfinished(self) -> None:
         """Say that the recorder stops in the middle of a frame; it is not damaged, so it is not kept."""
-        if self._parser is not None and self._parser.held:
-            self._log.warning("stopped in the middle of a frame", extra={"bytes": self._parser.held})
+        if self._parser is not None and self._parser.incomplete:
+            self._log.warning("stopped in the middle of a frame", extra={"bytes": self._parser.incomplete})
 
-    def _put_aside(self, parts: Iterable[memoryview], size: int, why: str) -> None:
-        """Keep a damaged piece of the stream, and say so; if that fails, say that and go on."""
+    def _put_aside(self, parts: tuple[memoryview, ...], size: int, why: str) -> None:
+        """Keep a damaged piece of the stream, and say so; if that fails, say that and go on. No parts: kept before."""
         self._quarantined += 1
-        kept: Path | None = None
+        kept: Kept | None = None
         try:
-            kept = self._quarantine.keep(parts, self._clock.utc())
+            kept = self._quarantine.keep(parts, self._clock.utc()) if parts else None
         except OSError as error:
             extra = {"bytes": size, "why": why, "disk": str(error)}
             self._limited.log(logging.ERROR, "cannot keep a damaged piece", extra)
         else:
-            self._limited.log(
-                logging.WARNING, "damaged piece of the stream", {"bytes": size, "why": why, "kept": str(kept)}
-            )
-        self._ledger.note(facts.Quarantined(bytes=size, why=why, kept=None if kept is None else kept.name))
+            extra = {"bytes": size, "why": why, "kept": str(kept and kept.path)}
+            self._limited.log(logging.WARNING, "damaged piece of the stream", extra)
+        fact = facts.Quarantined(bytes=size, why=why)
+        if kept is not None:
+            fact = fact.model_copy(update={"kept": kept.path.name, "kept_bytes": kept.bytes})
+        self._ledger.note(fact)
 
     # --- what is to be done
 
@@ -322,4 +344,10 @@ class Writer:
         return max(0.0, min([LOOK_UP, *(when - self._clock.monotonic() for when in due)]))
 
     def _look(self) -> WriterState:
-        return WriterState(self._recording.snapshot(), dict(self._notes), self._quarantined, self._last_frame)
+        return WriterState(
+            self._recording.snapshot(),
+            dict(self._notes),
+            self._quarantined,
+            self._last_frame,
+            self._last_put_aside,
+        )

@@ -48,10 +48,10 @@ GARBAGE = {
     "zeros": bytes(200),
     "ones": b"\xff" * 200,
     "big endian": b"\0" + data(scan(900))[1:],
-    "another version": head(version=2) + bytes(32),
+    "no version": head(version=256) + bytes(32),
     "a negative count": head(entries=-1) + bytes(32),
-    "too many entries": head(entries=4097) + bytes(32),
-    "a name of 2 KiB": head() + struct.pack("<Q", 2048) + b"n" * 2048,
+    "far too many entries": head(entries=(1 << 20) + 1) + bytes(32),
+    "a name of 2 GiB": head() + struct.pack("<Q", 1 << 31) + b"n" * 2048,
     "a blob of 2^31": head() + struct.pack("<Q", 1) + b"n" + struct.pack("<Q", 1 << 31) + bytes(64),
     "a blob of 2^63": head() + struct.pack("<Q", 1) + b"n" + struct.pack("<Q", 1 << 63) + bytes(64),
 }

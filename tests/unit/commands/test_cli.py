@@ -103,7 +103,7 @@ def test_a_switch_is_turned_on_and_off_in_each_way_that_people_write(
 
 def test_what_a_refused_frame_is_said_to_need_can_be_set_on_the_command_line_and_in_a_resource() -> None:
     with pytest.raises(WireError) as refused:
-        g3.refuse_size(2**64 - 1, 256 * MIB)
+        g3.refuse_size("ABCD", 2**64 - 1, 4096 * MIB)
     option, variable = "--max-frame-bytes", "TIMESTREAM_MAX_FRAME_BYTES"
     resource = Spec.model_validate(
         {"address": "smurf", "storage": {"claimName": "data"}, "env": [{"name": variable, "value": "5000"}]}

@@ -8,7 +8,7 @@ from crc32c import crc32c
 from pydantic import ValidationError
 
 from tests.tools.frames import frame_bytes
-from tests.tools.made_frames import header
+from tests.tools.made_frames import g3_int, header, raw_frame
 from tests.unit.commands.recordings import GOOD, SESSION, frame, written
 from tests.unit.commands.recordings import run_verify as run
 from timestream_aggregator.commands import verify
@@ -257,7 +257,10 @@ def test_a_length_of_two_to_the_31_never_reaches_spt3g(
     (trouble,) = troubles(tmp_path, *GOOD[:3], bomb)
 
     assert len(asked) == 3
-    assert trouble.startswith(f"no frame at byte {len(b''.join(GOOD[:3]))}: found one of at least 2147483685")
+    where = len(b"".join(GOOD[:3]))
+    assert trouble.startswith(
+        f"torn at byte {where}: the frame there, a frame of type 'S' of at least 2147483685"
+    )
 
 
 def test_what_follows_a_damaged_frame_is_counted(tmp_path: Path) -> None:
@@ -278,3 +281,35 @@ def test_frames_larger_than_a_piece_of_the_file_are_read(tmp_path: Path) -> None
     report = verify.verify(written(tmp_path, b"".join(large)))
 
     assert (report.frames, report.last_frame_num, report.trouble) == (3, 2, [])
+
+
+@pytest.mark.parametrize(
+    ("odd", "kind"),
+    [
+        (raw_frame("C", {}), "C"),
+        (raw_frame("C", {b"%d" % number: g3_int(number) for number in range(5000)}), "C"),
+        (raw_frame("W", {b"k" * 1500: g3_int(1)}), "W"),
+        (raw_frame("W", {b"data": bytes(5000)}), "W"),
+    ],
+    ids=["no entries", "5,000 entries", "a long name", "larger than the limit"],
+)
+def test_an_odd_frame_that_spt3g_reads_is_no_trouble_and_the_frames_after_it_are_read(
+    tmp_path: Path, odd: bytes, kind: str
+) -> None:
+    report = verify.verify(written(tmp_path, b"".join([*GOOD[:3], odd, *GOOD[3:]])), largest_frame=3000)
+
+    assert report.trouble == []
+    assert report.frames == 7
+    assert report.types[kind] == 1 + (kind == "W")
+
+
+def test_an_odd_frame_that_spt3g_does_not_read_is_trouble_and_the_frames_after_it_are_counted(
+    tmp_path: Path,
+) -> None:
+    odd = struct.pack("<BIiI", 1, 2, 0, ord("C")) + bytes(4)
+
+    (trouble,) = troubles(tmp_path, *GOOD[:3], odd, *GOOD[3:])
+
+    assert "is odd, a frame of class version 2" in trouble
+    assert "newer class version" in trouble
+    assert trouble.endswith("3 good and 0 bad frames follow, which spt3g cannot reach")

@@ -1,4 +1,5 @@
 from tests.unit.core.decisions import ALIVE, CLEANSE, END, START, Decisions, flow, make
+from timestream_aggregator.core.replay import Oddities
 from timestream_api.report import CloseReason
 
 O1, O2 = make("O1", session=7), make("O2", session=7)
@@ -129,3 +130,24 @@ def test_a_frame_like_an_earlier_one_is_recorded_once_new_ones_have_come() -> No
     desk.recording.connected()
 
     assert desk.all(S1, S2, S1)[1:] == ["write S2", "write S1"]
+
+
+def test_what_comes_again_is_known_though_others_came_between() -> None:
+    oddities = Oddities()
+
+    assert [oddities.comes_again(each) for each in ("a", "b", "a", "b", "c")] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_of_ever_new_oddities_the_latest_are_known() -> None:
+    oddities = Oddities()
+    for number in range(1000):
+        assert not oddities.comes_again(number)
+
+    assert oddities.comes_again(999)
+    assert not oddities.comes_again(0)

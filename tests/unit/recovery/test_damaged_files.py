@@ -21,7 +21,8 @@ from tests.tools.plain import Field, FieldKind, Seen, parse
 from tests.unit.disk.test_folder import FailingDisk
 from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.disk.calls import Disk
-from timestream_aggregator.disk.folder import OWN_FOLDER, DataFolder, staged_name
+from timestream_aggregator.disk.folder import DataFolder
+from timestream_aggregator.disk.layout import OWN_FOLDER, staged_name
 from timestream_aggregator.ledger.file import Ledger, lines
 from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.ledger.recent import read

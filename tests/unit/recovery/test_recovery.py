@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.tools.made_frames import frame, header
+from tests.tools.made_frames import entry, frame, header, raw_frame
 from tests.unit.disk.test_folder import FailingDisk
 from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.disk.calls import Disk
@@ -102,6 +102,26 @@ def test_what_follows_a_damaged_frame_is_kept_aside_whole_and_the_good_frames_in
     assert first.kept == f"recovered/{path.name}.g3part"
     assert (second.path, second.wanted, second.first_frame_num) == (behind, WANTED.path, 2)
     assert (second.frames, second.bytes, second.quarantined) == (1, len(FRAMES[2]), 0)
+
+
+def test_a_frame_without_entries_in_a_left_file_is_a_frame(place: Place) -> None:
+    data = WHOLE + raw_frame("C", {}) + FRAMES[0] + raw_frame("N", {})
+    place.leave(data)
+
+    place.recover()
+
+    assert place.files() == {WANTED.path: data}
+    assert (recovered(place).frames, recovered(place).quarantined) == (8, 0)
+
+
+def test_what_an_odd_frame_that_goes_beyond_the_end_may_have_swallowed_is_kept_aside(place: Place) -> None:
+    odd = header("W", 5000) + entry(b"a", b"b")
+    path = place.leave(WHOLE + odd)
+
+    place.recover()
+
+    kept = f"{OWN_FOLDER}/quarantine/recovered/{path.name}.g3part"
+    assert place.files() == {WANTED.path: WHOLE, kept: odd}
 
 
 @pytest.mark.parametrize("data", [b"", FRAMES[0][:50], bytes(5000)])

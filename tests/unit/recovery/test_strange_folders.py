@@ -17,7 +17,8 @@ from tests.tools.long import size
 from tests.tools.made_frames import frame
 from timestream_aggregator.__main__ import main
 from timestream_aggregator.disk.calls import Disk
-from timestream_aggregator.disk.folder import OWN_FOLDER, DataFolder, UnusableFolderError
+from timestream_aggregator.disk.folder import DataFolder, UnusableFolderError
+from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.ledger.recent import History
 from timestream_aggregator.parts import assemble
 from timestream_aggregator.recovery.recovery import Recovery

@@ -164,7 +164,7 @@ class _Line:
         self._relay = relay
         self._client = client
         self._sender = sender
-        self._parser = Parser(LARGEST_FRAME)
+        self._parser = Parser(LARGEST_FRAME, kept_bytes=2 * LARGEST_FRAME)
         self._over = threading.Event()
         self.thread = threading.Thread(target=self._run, name="relay line")
 

@@ -17,6 +17,7 @@ from timestream_aggregator.commands.verify.file_report import Count, FileReport
 from timestream_aggregator.commands.verify.g3reader import (
     REFUSALS,
     G3Reader,
+    ReadFrame,
     moment_of,
     open_reader,
     type_of,
@@ -94,8 +95,8 @@ class _Reading:
             self.zeros = not any(bytes(part).strip(b"\0") for part in self.parser.torn())
 
     def _take(self, item: Frame | Damaged) -> None:
-        """Take one frame: count it if both readers find the same."""
-        if isinstance(item, Damaged):
+        """Take one frame: count it if both readers find the same. Of one that is odd spt3g is the judge."""
+        if isinstance(item, Damaged) and not (item.odd and self.trouble is None):
             self.bad += self.trouble is not None
             self.trouble = self.trouble or f"bad crc: the frame at byte {item.offset} has changed: {item.why}"
         elif self.trouble is not None:
@@ -103,23 +104,33 @@ class _Reading:
         else:
             self.trouble = self._compare(item)
 
-    def _compare(self, own: Frame) -> str | None:
+    def _compare(self, own: Frame | Damaged) -> str | None:
         """Count the frame that follows for spt3g as well; return what is wrong if that is another one."""
         try:
             self.reader = self.reader or open_reader(self.path)
             found = self.reader.Process(None)
             end = self.reader.tell()
         except REFUSALS as error:
-            return f"the frame at byte {self.at} is whole, but spt3g says {_first_line(error)!r}"
+            what = f"is odd, {own.why}," if isinstance(own, Damaged) else "is whole, but"
+            return f"the frame at byte {self.at} {what} spt3g says {_first_line(error)!r}"
         if not found:
             return f"the frame at byte {self.at} is whole, but spt3g takes the file to end there"
         theirs = found[0]
-        if end not in {self.at + own.size, -1} or type_of(theirs) != own.type:
-            return f"spt3g finds another frame at byte {self.at}: of type {type_of(theirs)}, up to byte {end}"
-        for name, value in (("session_id", own.session_id), ("frame_num", own.frame_num)):
-            if value is not None and (read := whole_number(theirs, name)) != value:
-                return f"the frame at byte {self.at} has {name} {value}, but spt3g reads {read}"
-        self.count.add(own.type, own.session_id, own.frame_num, moment_of(theirs))
+        kind = type_of(theirs)
+        if end not in {self.at + own.size, -1} or (isinstance(own, Frame) and kind != own.type):
+            return f"spt3g finds another frame at byte {self.at}: of type {kind}, up to byte {end}"
+        return self._count(own, theirs)
+
+    def _count(self, own: Frame | Damaged, theirs: ReadFrame) -> str | None:
+        """Count a frame, with its own numbers where they are known; return what is wrong if spt3g reads others."""
+        numbers = {name: whole_number(theirs, name) for name in ("session_id", "frame_num")}
+        if isinstance(own, Frame):
+            known = {"session_id": own.session_id, "frame_num": own.frame_num}
+            for name, value in known.items():
+                if value is not None and numbers[name] != value:
+                    return f"the frame at byte {self.at} has {name} {value}, but spt3g reads {numbers[name]}"
+            numbers = known
+        self.count.add(type_of(theirs), numbers["session_id"], numbers["frame_num"], moment_of(theirs))
         return None
 
     def _end(self, size: int) -> None:
@@ -143,11 +154,9 @@ class _Reading:
             what = "not a G3 file" if not start else f"no frame at byte {start}"
             reason = self.refused.what.removeprefix(_FOUND)
             return f"{what}: found {reason}, but {self.refused.why}; {rest} bytes not read"
-        return (
-            f"torn at byte {start}: the frame there goes beyond the end of the file at {size}"
-            if rest
-            else None
-        )
+        odd = f", {self.parser.odd}," if self.parser.odd else ""
+        torn = f"torn at byte {start}: the frame there{odd} goes beyond the end of the file at {size}"
+        return torn if rest else None
 
     def _explain_end(self) -> str | None:
         """Return what is wrong if spt3g finds more than there is."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from timestream_api.report import ConnectionState, LastLoss, LossCause, Report
+from timestream_api.report import ConnectionState, LastLoss, LastPutAside, LossCause, Report
 from timestream_api.resource import Condition, ConditionStatus, ConditionType, Phase, Spec
 from timestream_operator.objects import Manifest, dig, is_going
 from timestream_operator.problems import Problem, of_pod, running_since, sentences
@@ -132,7 +132,22 @@ def intact_of(report: Report | None) -> Finding:
     is_recent = bool(loss and acquisition and loss.time >= acquisition.started)
     if acquisition and (acquisition.lost or is_recent):
         return Finding(FALSE, "FramesLost", sentences(_lost(acquisition.lost), _last_loss(loss)))
+    if report.last_put_aside and report.last_put_aside.time >= _beginning(report):
+        return Finding(FALSE, "FramePutAside", _put_aside(report.last_put_aside))
     return Finding(TRUE, "NothingLost", "The current acquisition lacks no frame.")
+
+
+def _beginning(report: Report) -> datetime:
+    """Return when the current acquisition began, or the connection, which brings what its sender replays."""
+    since = report.connection.since
+    return min(since, report.acquisition.started) if report.acquisition else since
+
+
+def _put_aside(piece: LastPutAside) -> str:
+    what = f"{piece.bytes} bytes that the sender gave are in no file"
+    kept = "Their beginning is in .timestream-aggregator/quarantine, the ledger tells of all such"
+    fix = "Correct the sender and restart it: it may give the same to each new connection"
+    return sentences(f"{what}: {piece.why}", kept, fix)
 
 
 def _lost(count: int) -> str:
@@ -159,7 +174,7 @@ _CAUSES: Final[Mapping[LossCause, str]] = {
     LossCause.RESTART: "sent while no recorder ran",
     LossCause.RECONNECT: "sent while there was no connection",
     LossCause.SENDER: "skipped or dropped by the sender, whose queue was full",
-    LossCause.DAMAGED: "they came with a bad crc and are in quarantine",
+    LossCause.DAMAGED: "they came damaged or odd and are in quarantine",
     LossCause.DISK: "the disk did not take or keep them",
 }
 

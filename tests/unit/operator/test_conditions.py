@@ -241,3 +241,38 @@ def test_a_bad_spec_is_told_and_nothing_else_is_claimed() -> None:
 )
 def test_a_refusal_gets_a_reason(said: str, reason: str) -> None:
     assert of_refusal(said) == reason
+
+
+def put_aside(seconds_ago: float, **more: Any) -> Report:
+    piece = {
+        "time": NOW - timedelta(seconds=seconds_ago),
+        "bytes": 5,
+        "why": "a frame of type 'C' is odd: x.",
+    }
+    return report_of(0, lastPutAside=piece, **more)
+
+
+def test_what_was_put_aside_on_this_connection_is_told_with_what_is_wrong_and_where_it_is() -> None:
+    since = NOW - timedelta(seconds=60)
+    connection = {"state": "Connected", "endpoint": "smurf:50000", "since": since}
+    found, phase, _ = look(report=put_aside(30, connection=connection))
+
+    intact = found[ConditionType.DATA_INTACT]
+    assert (intact.status, intact.reason) == (ConditionStatus.FALSE, "FramePutAside")
+    assert "5 bytes that the sender gave are in no file: a frame of type 'C' is odd: x." in intact.message
+    assert ".timestream-aggregator/quarantine" in intact.message
+    assert phase is Phase.RECORDING
+
+
+def test_what_was_put_aside_on_an_earlier_connection_is_told_as_long_as_its_acquisition_runs() -> None:
+    connection = {"state": "Connected", "endpoint": "smurf:50000", "since": NOW - timedelta(seconds=10)}
+    running = {"baseName": "17955/a", "started": NOW - timedelta(seconds=60)}
+
+    reasons = [
+        look(report=put_aside(30, connection=connection, acquisition=acquisition))[0][
+            ConditionType.DATA_INTACT
+        ].reason
+        for acquisition in (running, None)
+    ]
+
+    assert reasons == ["FramePutAside", "NothingLost"]

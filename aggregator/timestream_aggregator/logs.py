@@ -5,7 +5,6 @@ Nobody who logs ever waits for whoever reads: a thread of its own alone writes t
 
 import logging
 import os
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -16,6 +15,7 @@ from typing import Final, TextIO, cast
 from timestream_api.log_lines import JsonLines, TextLines
 
 NAME: Final = "timestream_aggregator"
+STANDARD_ERROR: Final = 2  # descriptor
 SELDOM: Final = 60.0  # seconds
 MOST_WAITING: Final = 1 << 20  # bytes that nobody has read yet
 LAST_WORDS: Final = 1.0  # seconds that who reads gets at the end, to take what waits
@@ -26,7 +26,7 @@ _ERASE_LINE: Final = b"\r\x1b[K"
 @contextmanager
 def to_standard_error(level: str) -> Generator["LogWriter"]:
     """Send messages of `level` and above there, and in the same way all else that is written to it."""
-    writer = LogWriter(sys.stderr.fileno())
+    writer = LogWriter(STANDARD_ERROR)
     logger = logging.getLogger(NAME)
     logger.handlers[:] = [writer]
     logger.setLevel(level.upper())

@@ -4,6 +4,7 @@ import socket
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_a_port_that_is_taken_keeps_nobody_from_recording(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("options", "everybody"), [({}, False), ({"http_address": "::"}, True)])
 def test_only_who_is_told_to_listens_for_other_hosts(
-    tmp_path: Path, options: dict[str, str], *, everybody: bool
+    tmp_path: Path, options: dict[str, Any], *, everybody: bool
 ) -> None:
     with Recorder(tmp_path, 1, **options) as recorder:
         table = [line.split() for name in ("tcp", "tcp6") for line in _sockets(name)]

@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, redirect_stderr
-from typing import Final, TextIO, cast
+from typing import Final
 
 from timestream_api.log_lines import JsonLines, TextLines
 
@@ -32,7 +32,7 @@ def to_standard_error(level: str) -> Generator["LogWriter"]:
     logger.setLevel(level.upper())
     logger.propagate = False
     try:
-        with redirect_stderr(cast("TextIO", writer)):
+        with redirect_stderr(writer):  # pyright: ignore[reportArgumentType] - it is written to, no more
             yield writer
     finally:
         writer.close()

@@ -55,6 +55,7 @@ def assemble(
     *,
     buffer: Buffer | None = None,
     changed: Callable[[], None] = lambda: None,
+    published: Callable[[], None] = lambda: None,
 ) -> Parts:
     """Return the parts of one recorder.
 
@@ -65,6 +66,7 @@ def assemble(
         clock: the time, and how to wait.
         buffer: what the writer takes from, if not the one that the source fills.
         changed: called when there is something to report; it has to return at once.
+        published: called at the end, when the last file is; the ledger is open until it returns.
 
     Raises:
         UnusableFolderError: the data folder is no good.
@@ -122,6 +124,7 @@ def assemble(
         log=log,
         pulse=writing,
         before=resume,
+        after=published,
         clock=clock,
     )
     storage = StorageWatch(root, settings.min_free_bytes, log)

@@ -44,24 +44,31 @@ class Recorder:
         self._listener: Callable[[], None] = lambda: None
         self._failed: str | None = None
         self.over = over or threading.Event()  # a loop has ended, by a fault or because it was told to
-        self._parts = parts = assemble(settings, log, clock=clock, changed=self._changed)
+        self._read_back_until = 0.0
+        self._parts = parts = assemble(
+            settings, log, clock=clock, changed=self._changed, published=self._finish_reading
+        )
         self._source = self._thread("source", parts.source.run)
         self._writer = self._thread("writer", parts.writer.run)
         self._others = [
             self._thread("storage", parts.storage.run),
             self._thread("recovery", parts.recovery.run_beside),
-            self._thread("readback", parts.readback.run),
         ]
+        self._readback = self._thread("readback", parts.readback.run)
 
     def start(self) -> None:
         """Begin to connect and to record."""
         source = f"{self._settings.address}:{self._settings.port}"
         self._parts.ledger.note(Started(version=VERSION, source=source, pod=os.environ.get("POD_NAME")))
-        for thread in (self._source, self._writer, *self._others):
+        for thread in (self._source, self._writer, *self._others, self._readback):
             thread.start()
 
-    def stop(self) -> None:
-        """Receive no more, write what was received and publish it; return when that is done or cannot be."""
+    def stop(self, read_back: float = 0.0) -> None:
+        """Receive no more, write what was received and publish it; return when that is done or cannot be.
+
+        For at most `read_back` seconds from now on, files that have been published are read back.
+        """
+        self._read_back_until = self._clock.monotonic() + read_back
         self._parts.output.stop(DISK_PATIENCE)
         self._stop_others()
         self._parts.source.stop()
@@ -69,13 +76,18 @@ class Recorder:
         if self._source.is_alive():  # in the name service, say: it has nothing more to give
             self._parts.buffer.put(NoMore())
         self._await(self._writer)
+        self._parts.readback.stop()  # if the writer did not get that far
+        self._readback.join(_PATIENCE)
         if not self._source.is_alive():
             self._parts.source.close()
 
+    def _finish_reading(self) -> None:
+        """Read back what the writer has published, before it closes the ledger that is told the outcome."""
+        self._parts.readback.finish(self._read_back_until - self._clock.monotonic())
+
     def _stop_others(self) -> None:
-        """Let recovery and read-back end first: they tell the ledger things, and the writer closes it."""
+        """Let recovery end first: it tells the ledger things, and the writer closes it."""
         self._parts.recovery.stop()
-        self._parts.readback.stop()
         self._parts.storage.stop()
         deadline = self._clock.monotonic() + _PATIENCE
         for thread in self._others:

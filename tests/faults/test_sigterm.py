@@ -19,10 +19,11 @@ from tests.tools.frames import frame_bytes
 from tests.tools.raw_server import RawServer
 from tests.tools.recorder import Recorder, published, quarantined, staged
 from tests.tools.sender import Sender, SentFrame
+from timestream_aggregator.commands.record import READ_BACK
 from timestream_api.ledger import Stopped
 
 NOT_WRITTEN = 74
-SOON = 4.0  # seconds for a stop that has nothing to wait for
+SOON = 4.0 + READ_BACK  # seconds for a stop that has nothing to wait for but its last file
 DISK_PATIENCE = 10.0
 
 

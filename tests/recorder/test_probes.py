@@ -4,7 +4,6 @@ import socket
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -43,11 +42,13 @@ def test_a_port_that_is_taken_keeps_nobody_from_recording(tmp_path: Path) -> Non
     assert_recorded(tmp_path, sent)
 
 
-@pytest.mark.parametrize(("options", "everybody"), [({}, False), ({"http_address": "::"}, True)])
+@pytest.mark.parametrize(
+    ("environment", "everybody"), [({}, False), ({"TIMESTREAM_HTTP_ADDRESS": "::"}, True)]
+)
 def test_only_who_is_told_to_listens_for_other_hosts(
-    tmp_path: Path, options: dict[str, Any], *, everybody: bool
+    tmp_path: Path, environment: dict[str, str], *, everybody: bool
 ) -> None:
-    with Recorder(tmp_path, 1, **options) as recorder:
+    with Recorder(tmp_path, 1, environment=environment) as recorder:
         table = [line.split() for name in ("tcp", "tcp6") for line in _sockets(name)]
         port = f"{recorder.http_port:04X}"
         (local,) = [row[1] for row in table if row[3] == "0A" and row[1].endswith(f":{port}")]

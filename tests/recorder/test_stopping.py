@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,8 +18,9 @@ from tests.tools.recorder import (
     staged,
 )
 from tests.tools.sender import Sender, SentFrame
+from timestream_aggregator.commands.record import READ_BACK
 from timestream_aggregator.ledger.file import lines
-from timestream_api.ledger import Recovered
+from timestream_api.ledger import Recovered, Stopped, Verified
 from timestream_api.values import Layout
 
 
@@ -31,7 +34,7 @@ def test_sigterm_in_the_middle_of_a_stream_publishes_all_that_was_received(tmp_p
         recorder.process.send_signal(signal.SIGTERM)
         recorder.process.send_signal(signal.SIGINT)
         assert recorder.process.wait(10) == 0
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 3 + READ_BACK
 
     assert_recorded(tmp_path, sent)
     assert_readable(tmp_path)
@@ -140,3 +143,37 @@ def test_the_log_is_json_and_has_a_line_for_each_thing_that_happens(tmp_path: Pa
     ]  # fmt: skip
     assert {line["stream"] for line in lines} == {"crate1"}
     assert lines[3]["path"] == names(tmp_path)[0]
+
+
+def test_the_last_file_is_read_back_before_the_end(tmp_path: Path) -> None:
+    with Sender() as sender, Recorder(tmp_path, sender.port, time_per_file=1) as recorder:
+        recorder.connected()
+        sent = sender.start_session() + sender.send_scans(15, interval=0.1)
+        recorder.recorded(len(sent) - 1)
+        recorder.wait_for(lambda report: report.totals.verified > 0)  # the process is there: no time is lost
+        assert recorder.stop() == 0
+
+    told = [line.fact for line in lines(tmp_path)]
+    assert {fact.path for fact in told if isinstance(fact, Verified) and fact.good} == set(names(tmp_path))
+    assert isinstance(told[-1], Stopped)
+
+
+def test_in_a_pod_the_next_recorder_does_not_wait_for_the_last_file_to_be_read_back(tmp_path: Path) -> None:
+    pod = {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}
+    with Sender() as sender:
+        with Recorder(tmp_path, sender.port, environment=pod) as recorder:
+            recorder.connected()
+            sender.start_session()
+            sender.send_scans(3)
+            recorder.recorded(5)
+            assert recorder.stop() == 0
+            told = [line for line in map(json.loads, recorder.logged().splitlines()) if "last" in line]
+        listed = subprocess.run(
+            [sys.executable, "-m", "timestream_aggregator", "ls", tmp_path],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        with Recorder(tmp_path, sender.port) as recorder:
+            recorder.wait_for(lambda report: report.totals.verified == 1)
+
+    assert [(line["files"], line["last"]) for line in told] == [(1, names(tmp_path)[0])]
+    assert "1 not read back (run verify)\n" in listed.stdout

@@ -22,13 +22,33 @@ def test_all_who_tell_the_ledger_something_have_ended_before_it_says_that_the_re
     recorder: Any = Recorder(RecorderSettings(data_dir=tmp_path, address="127.0.0.1", port=1), LOG)
 
     def verify() -> None:
-        while not recorder._parts.readback._stopping:
+        while not recorder._parts.recovery._stopping:
             time.sleep(0.01)
         time.sleep(0.3)  # the disk is slow
         recorder._parts.ledger.note(facts.Verified(path="a.g3", good=True))
 
     recorder._others.append(recorder._thread("slow", verify))
     recorder.start()
+    recorder.stop()
+
+    assert [line.fact.kind for line in lines(tmp_path)] == ["started", "verified", "stopped"]
+    assert recorder.failed is None
+
+
+def test_a_file_whose_outcome_is_on_its_way_to_the_ledger_when_time_is_up_is_told(tmp_path: Path) -> None:
+    recorder: Any = Recorder(RecorderSettings(data_dir=tmp_path, address="127.0.0.1", port=1), LOG)
+    tell, telling = recorder._parts.readback._tell, threading.Event()
+
+    def tell_slowly(fact: facts.Fact) -> None:
+        telling.set()
+        time.sleep(0.3)  # the disk is slow
+        tell(fact)
+
+    recorder._parts.readback._tell = tell_slowly
+    (tmp_path / "a.g3").write_bytes(b"no frame")
+    recorder.start()
+    recorder._parts.readback.add(Written("a.g3", 8, 1, 0))
+    telling.wait()
     recorder.stop()
 
     assert [line.fact.kind for line in lines(tmp_path)] == ["started", "verified", "stopped"]

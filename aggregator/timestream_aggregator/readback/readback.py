@@ -27,6 +27,7 @@ IDLE: Final = 20.0  # seconds after which a helper without work ends
 ATTEMPTS: Final = 3
 LATEST: Final = 3  # files whose outcome is remembered
 RETRY_AFTER: Final = 10.0  # seconds
+_TO_END: Final = 2.0  # seconds that an outcome gets on its way to the ledger, once it is too late for others
 _PIPE: Final = 1 << 16  # bytes that a pipe holds
 
 
@@ -49,7 +50,7 @@ class ReadbackState:
 
 
 class Readback:
-    """The files that wait to be read back, and the thread that has it done. `add()` and `stop()` are for any thread."""
+    """The files that wait to be read back, and the thread that has it done; all but `run()` is for any thread."""
 
     def __init__(self, root: Path, tell: Callable[[ledger.Fact], None], log: logging.Logger) -> None:
         """Make one; `tell` is called with each outcome."""
@@ -58,6 +59,8 @@ class Readback:
         self._log = log
         self._waiting: deque[FileFacts] = deque()
         self._changed = threading.Condition()
+        self._running = False
+        self._finishing = False  # nothing more is added
         self._stopping = False
         self.helper: subprocess.Popen[str] | None = None
         self._complaints: io.FileIO | None = None  # what the helper says on its standard error
@@ -70,48 +73,73 @@ class Readback:
                 self._log.warning("too many files wait to be read back", extra={"path": written.path})
                 return
             self._waiting.append(written)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def run(self) -> None:
-        """Have files read back until told to stop."""
+        """Have files read back until told to finish or to stop."""
+        self._running = True
         try:
-            while (written := self._next()) is not None:
-                self._look_at(written)
+            while (written := self._next()) is not None and self._look_at(written):
+                self._waiting.popleft()
         except ClosedLedgerError as error:  # the next recorder reads the file back again
             self._log.warning("an outcome is not noted", extra={"why": str(error)})
         finally:
             self._dismiss()
+            self._end()
+
+    def finish(self, patience: float) -> None:
+        """Have what waits read back, for `patience` seconds at most, and end."""
+        with self._changed:
+            self._finishing = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._running, max(0.0, patience))
+        self.stop()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._running, _TO_END)
 
     def stop(self) -> None:
         """Have no more read back: what is not, is when the next recorder starts."""
         with self._changed:
             self._stopping = True
-            self._changed.notify()
+            self._changed.notify_all()
             if self.helper is not None:
                 self.helper.kill()
 
-    def _next(self) -> FileFacts | None:
-        """Return the next file; None when told to stop."""
+    def _end(self) -> None:
+        if self._waiting:
+            extra = {"files": len(self._waiting), "last": self._waiting[-1].path}
+            self._log.warning("not read back: run verify, or start the recorder again", extra=extra)
         with self._changed:
-            if not self._changed.wait_for(lambda: self._waiting or self._stopping, IDLE):
-                self._dismiss()
-                self._changed.wait_for(lambda: self._waiting or self._stopping)
-            return None if self._stopping else self._waiting.popleft()
+            self._running = False
+            self._changed.notify_all()
 
-    def _look_at(self, written: FileFacts) -> None:
-        """Have one file read back and tell the outcome."""
+    def _next(self) -> FileFacts | None:
+        """Return the file that waits longest, which still does; None at the end."""
+
+        def ready() -> bool:
+            return bool(self._waiting) or self._finishing or self._stopping
+
+        with self._changed:
+            if not self._changed.wait_for(ready, IDLE):
+                self._dismiss()
+                self._changed.wait_for(ready)
+            return self._waiting[0] if self._waiting and not self._stopping else None
+
+    def _look_at(self, written: FileFacts) -> bool:
+        """Have one file read back and tell the outcome; return whether there is no more to do about it."""
         for _attempt in range(ATTEMPTS):
             answer = self._ask(str(self._root / written.path), written.crc)
             if answer is not None:
                 self._judge(written, answer)
-                return
+                return True
             with self._changed:
                 if self._changed.wait_for(lambda: self._stopping, RETRY_AFTER):
-                    return
+                    return False
         self._log.error(
             "the process that reads files back ends each time, the file is not verified",
             extra={"path": written.path},
         )
+        return True
 
     def _judge(self, written: FileFacts, answer: dict[str, Any]) -> None:
         if answer.get("absent"):

@@ -119,9 +119,13 @@ class Writer:
         log: logging.Logger,
         pulse: Pulse,
         before: Callable[[], "Resumed | None"] = lambda: None,
+        after: Callable[[], None] = lambda: None,
         clock: Clock = SYSTEM,
     ) -> None:
-        """Make one; `before` is called in the thread before anything is written, and may take a while."""
+        """Make one; `before` is called in the thread before anything is written, `after` when all is published.
+
+        Both may take a while, and may tell the ledger things.
+        """
         self._max_frame_bytes = settings.max_frame_bytes
         self._buffer = buffer
         self._output = output
@@ -129,6 +133,7 @@ class Writer:
         self._ledger = ledger
         self._losses = losses
         self._before = before
+        self._after = after
         self._limited = logs.RateLimited(log)
         self._upstream = upstream
         self._log = log
@@ -176,6 +181,8 @@ class Writer:
         self._output.finish()
         if self._output.unwritten:
             self._log.error("stopped without writing everything", extra={"frames": self._output.unwritten})
+        with self._pulse.waiting_for("what happens to published files"):
+            self._after()
         self._ledger.note(facts.Stopped(unwritten=self._output.unwritten))
         with self._pulse.waiting_for("the disk"):
             self._ledger.close()

@@ -45,7 +45,7 @@ def test_frames_and_times_come_from_the_ledger(tmp_path: Path, capsys: pytest.Ca
     assert row.split() == [
         str(SESSION), "2", "000-001", size, "11", "0", "2023-11-14T22:13:20", "2023-11-14T22:23:20", "17000/a",
     ]  # fmt: skip
-    assert summary == f"1 acquisition, 2 files, {size} bytes, 11 frames, 0 lost"
+    assert summary == f"1 acquisition, 2 files, {size} bytes, 11 frames, 0 lost, 2 not read back (run verify)"
 
 
 def test_losses_stand_with_the_acquisition_that_they_happened_in(

@@ -123,6 +123,8 @@ def _summary(listed: Sequence[Acquisition], found: Catalog) -> str:
     if found.summary is not None:
         parts.append(counted(sum(one.frames or 0 for one in listed), "frame"))
         parts.append(f"{sum(one.lost for one in listed):,} lost")
+        unread = sum(one.count(FileState.PUBLISHED) for one in listed)
+        parts.extend([f"{unread:,} not read back (run verify)"] if unread else [])
     if found.strangers:
         parts.append(f"{counted(len(found.strangers), 'other file')} (?)")
     return ", ".join(parts) + "\n"

@@ -47,7 +47,7 @@ def test_a_file_whose_outcome_is_on_its_way_to_the_ledger_when_time_is_up_is_tol
     recorder._parts.readback._tell = tell_slowly
     (tmp_path / "a.g3").write_bytes(b"no frame")
     recorder.start()
-    recorder._parts.readback.add(Written("a.g3", 8, 1, 0))
+    recorder._parts.readback.add(FileFacts("a.g3", 8, 1, 0))
     telling.wait()
     recorder.stop()
 

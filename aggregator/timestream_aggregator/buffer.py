@@ -9,7 +9,8 @@ while is another one made, up to the limit; after a burst the spare ones are giv
 import mmap
 import threading
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Final
 
 from timestream_aggregator.clock import SYSTEM, Clock
@@ -20,6 +21,7 @@ SEGMENT_BYTES: Final = 2 << 20
 PATIENCE: Final = 0.05  # seconds without a segment coming back before another is made
 SPARE_AFTER: Final = 5.0  # seconds after which segments that were not needed are given back to the system
 _ROUND: Final = 2  # segments that are always kept
+_ITEMS_A_SEGMENT: Final = SEGMENT_BYTES // 512  # items that need as much memory as a segment, about
 _ONE_ARRIVAL: Final = 0.05  # seconds within which adjacent bytes count as arrived together
 
 
@@ -72,11 +74,14 @@ class LinkDown:
     connection: int
     at: Moment
     why: str
+    times: int = 1  # and with it all that ended after it without a byte
 
 
 @dataclass(frozen=True, slots=True)
 class NoMore:
-    """Nothing more comes at all."""
+    """Nothing more comes at all; `unread` bytes had arrived and were not taken."""
+
+    unread: int = 0
 
 
 Item = Received | LinkUp | Succeeding | Silent | LinkDown | NoMore
@@ -158,8 +163,15 @@ class Buffer:
                 if self._join(item):
                     return
                 item.segment.ranges += 1
+            if isinstance(item, LinkDown) and self._is_like_the_one_before():
+                return
             self._items.append(item)
             self._changed.notify_all()
+
+    def extend(self, size: int) -> None:
+        """Take `size` more bytes than the limit from now on."""
+        with self._changed:
+            self.limit += size
 
     def take(self, timeout: float) -> Item | None:
         """Return the next item, or None if none comes within `timeout` seconds."""
@@ -186,6 +198,19 @@ class Buffer:
     def empty(self) -> bool:
         """Whether nothing waits for the writer."""
         return not self._items
+
+    def _is_like_the_one_before(self) -> bool:
+        """Return whether a connection that ends now had no byte, as another before it; that one counts for both.
+
+        So the connections that a port makes and ends all day need no more memory while the disk hangs.
+        """
+        match list(islice(reversed(self._items), 2)):
+            case [LinkUp(), LinkDown() as before]:
+                self._items.pop()
+                self._items[-1] = replace(before, times=before.times + 1)
+                return True
+            case _:
+                return False
 
     def _join(self, item: Received) -> bool:
         """Return whether `item` became a part of the one before: trickling bytes need no item each."""
@@ -226,7 +251,8 @@ class Buffer:
             return True
         if waited < PATIENCE:
             return False
-        room = self._waiting + SEGMENT_BYTES <= self.limit
+        items = len(self._items) // _ITEMS_A_SEGMENT * SEGMENT_BYTES
+        room = self._waiting + items + SEGMENT_BYTES <= self.limit
         self._stalls += not room and not self._stalled
         self._stalled = not room
         return room

@@ -60,6 +60,7 @@ class Stopped(_Fact):
 
     kind: Literal["stopped"] = "stopped"
     unwritten: Count = Field(default=0, description="Frames that the disk did not take before the end")
+    unread: Count = Field(default=0, description="Bytes that had arrived and were left to the sender")
 
 
 class Connected(_Fact):
@@ -74,6 +75,7 @@ class Disconnected(_Fact):
 
     kind: Literal["disconnected"] = "disconnected"
     why: Text
+    times: Count | None = Field(default=None, description="With those that ended after it without a byte")
 
 
 class Gap(_Fact):

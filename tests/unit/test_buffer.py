@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from timestream_aggregator.buffer import SEGMENT_BYTES, Buffer, LinkUp, Received, Segment
+from timestream_aggregator.buffer import SEGMENT_BYTES, Buffer, Item, LinkDown, LinkUp, Received, Segment
 from timestream_aggregator.core.actions import Moment
 
 
@@ -154,3 +154,45 @@ def test_memory_goes_back_to_the_system_some_time_after_a_burst() -> None:
 
     assert burst > 30 * SEGMENT_BYTES
     assert resident() - before <= 4 * SEGMENT_BYTES
+
+
+def test_connections_that_end_without_a_byte_while_the_writer_waits_are_told_as_one() -> None:
+    buffer, at = Buffer(4 * SEGMENT_BYTES), Moment(0, 0)
+    for number in range(1, 1001):
+        buffer.put(LinkUp(number, at))
+        buffer.put(LinkDown(number, at, "the sender closed the connection"))
+    buffer.put(LinkUp(1001, at))
+    items = list[Item]()
+    while (item := buffer.take(0)) is not None:
+        items.append(item)
+    assert items == [
+        LinkUp(1, at),
+        LinkDown(1, at, "the sender closed the connection", times=1000),
+        LinkUp(1001, at),
+    ]
+
+
+def test_a_connection_that_delivered_is_told_for_itself() -> None:
+    buffer, at = Buffer(4 * SEGMENT_BYTES), Moment(0, 0)
+    for number in (1, 2):
+        buffer.put(LinkUp(number, at))
+        fill(buffer, size=1)
+        buffer.put(LinkDown(number, at, "why"))
+    taken = [type(buffer.take(0)) for _ in range(6)]
+    assert taken == [LinkUp, Received, LinkDown] * 2
+
+
+def test_items_without_number_fill_the_buffer_as_bytes_do() -> None:
+    buffer = Buffer(4 * SEGMENT_BYTES)
+    for _ in range(3 * SEGMENT_BYTES // 512):
+        buffer.put(LinkUp(1, Moment(0, 0)))
+    filled = [fill(buffer, timeout=0.1) for _ in range(3)]
+    assert [item is not None for item in filled] == [True, True, False]
+    assert buffer.state().stalled
+
+
+def test_beyond_its_limit_it_takes_what_it_is_told_to() -> None:
+    buffer = Buffer(2 * SEGMENT_BYTES)
+    assert [fill(buffer, timeout=0.1) is not None for _ in range(3)] == [True, True, False]
+    buffer.extend(SEGMENT_BYTES)
+    assert [fill(buffer, timeout=0.1) is not None for _ in range(2)] == [True, False]

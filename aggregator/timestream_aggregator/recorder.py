@@ -72,8 +72,8 @@ class Recorder:
         self._parts.output.stop(DISK_PATIENCE)
         self._stop_others()
         self._parts.source.stop()
-        self._source.join(_PATIENCE)
-        if self._source.is_alive():  # in the name service, say: it has nothing more to give
+        self._source.join(DISK_PATIENCE)
+        if self._source.is_alive():  # a fault of this program; what was received is written all the same
             self._parts.buffer.put(NoMore())
         self._await(self._writer)
         self._parts.readback.stop()  # if the writer did not get that far

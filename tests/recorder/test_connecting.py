@@ -77,6 +77,82 @@ def test_a_silent_sender_loses_few_connections_although_the_recorder_never_leave
     assert_recorded(tmp_path, sent)
 
 
+def end_processing(sender: Sender) -> None:
+    """Let the sender let all its clients go without a word, as it does at the end of a pipeline."""
+    sender.send("EndProcessing", {})
+
+
+def descriptors(sender: Sender) -> int:
+    return len(list(Path(f"/proc/{sender.pid}/fd").iterdir()))
+
+
+def test_a_sender_that_lets_its_clients_go_in_a_silence_and_goes_on_loses_nothing_by_it(
+    tmp_path: Path,
+) -> None:
+    with Sender() as sender, Recorder(tmp_path, sender.port, read_timeout=1) as recorder:
+        recorder.connected()
+        sent = sender.start_session() + sender.send_scans(2)
+        for silence in (9, 3):
+            time.sleep(silence)
+            end_processing(sender)
+            time.sleep(3.5)
+            sent += sender.send_scans(10, interval=0.1)
+        recorder.recorded(24)
+        recorder.stop()
+
+    assert_recorded(tmp_path, sent)
+
+
+def test_a_sender_of_scans_alone_that_lets_its_clients_go_and_goes_on_is_heard_soon(tmp_path: Path) -> None:
+    with Sender() as sender, Recorder(tmp_path, sender.port, read_timeout=1) as recorder:
+        recorder.connected()
+        sender.send_scans(2)
+        recorder.recorded(2)
+        time.sleep(8)
+        end_processing(sender)  # whatever waits in the backlog is accepted and let go, and gets no byte
+        time.sleep(0.5)
+        sender.send_scans(40, interval=0.2)
+        report = recorder.wait_for(lambda report: report.totals.frames + report.totals.lost == 42)
+        assert report.totals.frames >= 42 - 25  # what was sent in 5 s may be missing
+        recorder.stop()
+
+
+def test_an_idle_sender_with_metadata_loses_one_descriptor_however_long_the_silence_is(
+    tmp_path: Path,
+) -> None:
+    with Sender() as sender, Recorder(tmp_path, sender.port, read_timeout=1) as recorder:
+        recorder.connected()
+        sent = sender.start_session() + sender.send_scans(2)
+        recorder.recorded(4)
+        before = descriptors(sender)
+        time.sleep(12)
+        sent += sender.send_scans(3, interval=0.1)
+        recorder.recorded(7)
+        assert descriptors(sender) <= before + 1
+        recorder.stop()
+
+    assert_recorded(tmp_path, sent)
+
+
+def test_a_sender_whose_frames_come_rarer_than_the_read_timeout_loses_descriptors_only_at_first(
+    tmp_path: Path,
+) -> None:
+    with Sender() as sender, Recorder(tmp_path, sender.port, read_timeout=1) as recorder:
+        recorder.connected()
+        sent = sender.start_session() + sender.send_scans(1)
+        recorder.recorded(3)
+        before = descriptors(sender)
+        for _ in range(5):
+            time.sleep(3.5)
+            sent += sender.send_scans(1)
+        recorder.recorded(8)
+        time.sleep(0.2)
+        assert descriptors(sender) <= before + 2
+        recorder.stop()
+
+    assert_recorded(tmp_path, sent)
+
+
 def test_what_an_idle_sender_repeats_after_a_reconnect_opens_no_file(tmp_path: Path) -> None:
     with Sender() as sender, Recorder(tmp_path, sender.port, read_timeout=1) as recorder:
         recorder.connected()

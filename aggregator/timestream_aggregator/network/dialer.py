@@ -1,34 +1,19 @@
 """Makes connections to the sender: when, to which of its addresses, and how long between attempts."""
 
 import random
-import socket
-from dataclasses import dataclass
 from typing import Final
 
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse
 from timestream_aggregator.network import sockets
+from timestream_aggregator.network.link import Link
+from timestream_aggregator.network.names import Lookup
+from timestream_aggregator.network.race import Race
 from timestream_api.settings import RecorderSettings
 
 RETRY: Final = 1.0  # seconds between attempts: a refused one costs nothing, and each second more is data lost
 RETRY_NAME: Final = 5.0  # at most, while the name does not resolve
 RETRY_NOT_FRAMES: Final = 30.0  # at most, while what comes is no frame stream
-
-
-@dataclass(slots=True, eq=False)
-class Link:
-    """One TCP connection. Times are monotonic seconds."""
-
-    number: int
-    sock: socket.socket
-    target: sockets.Target
-    heard: float  # when a byte came last, or the connection began
-    silent: bool = False  # and the writer has been told so
-    replace_at: float = 0.0  # not before
-
-    @property
-    def fd(self) -> int:
-        """Return the socket's descriptor."""
-        return self.sock.fileno()
+_LONG: Final = 3600.0  # seconds
 
 
 class Dialer:
@@ -45,6 +30,7 @@ class Dialer:
         self._pause = RETRY
         self._not_frames = 0.0  # pause after the last connection, if that delivered no frames
         self._made = 0
+        self._lookup: Lookup | None = None
         self.attempts = 0  # since the last success
         self.not_before = 0.0
 
@@ -56,10 +42,12 @@ class Dialer:
         Raises:
             OSError: none accepts; the failure of the last address.
         """
+        seen = [watched.fd] if watched else []
         self.attempts += 1
         self.not_before = self._soon(self._pause)
         try:
-            link = self._first_of(self._resolve(), [watched.fd] if watched else [])
+            targets = self._resolve(seen)
+            link = None if targets is None else self._first_of(targets, seen)
         except sockets.UnresolvedError:
             self._pause = min(self._pause * 1.5, RETRY_NAME)
             raise
@@ -88,27 +76,34 @@ class Dialer:
         name = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
         return (name if target is None or str(target) == name else f"{name} ({target})")[:255]
 
-    def _resolve(self) -> list[sockets.Target]:
+    def close(self) -> None:
+        """Wait for the name service no more. Safe to repeat."""
+        if self._lookup is not None:
+            self._lookup.close()
+            self._lookup = None
+
+    def _resolve(self, watched: list[int]) -> list[sockets.Target] | None:
+        """Return the addresses of the name; None if the wait ends before the name service answers.
+
+        The question then stays asked: a name service that hangs gets one at a time.
+        """
+        lookup = self._lookup
+        if lookup is None or lookup.answered:  # by now the answer may be an old one
+            self.close()
+            lookup = self._lookup = Lookup(self._host, self._port)
         with self._pulse.waiting_for("the name service"):
-            return sockets.resolve(self._host, self._port)
+            events = self._waker.wait([lookup.fd, *watched], _LONG)
+        if lookup.fd not in events:
+            return None
+        self._lookup = None
+        return lookup.answer()
 
     def _first_of(self, targets: list[sockets.Target], watched: list[int]) -> Link | None:
-        failure = OSError("the name has no address")
-        for target in targets:
-            try:
-                sock = sockets.begin(target, self._read_timeout)
-                events = self._waker.wait(watched, sockets.CONNECT_TIMEOUT, to_write=sock.fileno())
-                if sock.fileno() in events:
-                    sockets.finish(sock)
-                    self._made += 1
-                    return Link(self._made, sock, target, self._clock.monotonic())
-                sock.close()
-                if events:
-                    return None
-                failure = TimeoutError(f"no answer within {sockets.CONNECT_TIMEOUT:.0f} s")
-            except OSError as error:
-                failure = error
-        raise failure
+        won = Race(targets, self._read_timeout, self._waker, self._clock).run(watched)
+        if won is None:
+            return None
+        self._made += 1
+        return Link(self._made, *won, self._clock.monotonic())
 
     def _soon(self, pause: float) -> float:
         """Return the monotonic second `pause` seconds from now, not quite the same for all recorders."""

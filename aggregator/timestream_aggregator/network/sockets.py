@@ -1,15 +1,16 @@
 """TCP sockets that never block, notice a vanished host, and are never connected to themselves."""
 
 import errno
+import fcntl
 import os
 import select
 import socket
 import struct
+import termios
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-CONNECT_TIMEOUT: Final = 5.0
 _PROBES: Final = 3  # unanswered keep-alive probes, a second apart, after which a host counts as vanished
 
 
@@ -40,7 +41,7 @@ class Waker:
         """End the wait. Any thread may call this."""
         os.eventfd_write(self._fd, 1)
 
-    def wait(self, readable: Iterable[int], timeout: float, *, to_write: int | None = None) -> set[int]:
+    def wait(self, readable: Iterable[int], timeout: float, *, to_write: Iterable[int] = ()) -> set[int]:
         """Return which descriptors can be read (`to_write`: written) or have failed, within `timeout` seconds.
 
         A call of `wake()` ends the wait, and is forgotten then.
@@ -48,8 +49,8 @@ class Waker:
         poll = select.poll()
         for fd in (self._fd, *readable):
             poll.register(fd, select.POLLIN)
-        if to_write is not None:
-            poll.register(to_write, select.POLLOUT)
+        for fd in to_write:
+            poll.register(fd, select.POLLOUT)
         events = {fd for fd, _ in poll.poll(max(0.0, timeout) * 1000)}
         if self._fd in events:
             os.eventfd_read(self._fd)
@@ -71,6 +72,12 @@ def resolve(host: str, port: int) -> list[Target]:
     except (socket.gaierror, UnicodeError) as error:
         raise UnresolvedError(errno.EHOSTUNREACH, f"the name {host} does not resolve ({error})") from error
     return [Target(family, address) for family, _, _, _, address in found]
+
+
+def unread(sock: socket.socket) -> int:
+    """Return how many bytes have arrived on `sock` and have not been read."""
+    (count,) = struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))
+    return int(count)
 
 
 def begin(target: Target, read_timeout: float) -> socket.socket:

@@ -21,14 +21,15 @@ from timestream_aggregator.buffer import (
 )
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse
 from timestream_aggregator.network import sockets
-from timestream_aggregator.network.dialer import Dialer, Link
+from timestream_aggregator.network.dialer import Dialer
+from timestream_aggregator.network.link import HAND_OVER, Link
+from timestream_aggregator.network.silence import Silences
 from timestream_api.report import Connection, ConnectionState
 from timestream_api.settings import RecorderSettings
 
-REPLACE_AT_MOST: Final = 300.0  # seconds after which a silent connection is replaced, at most
-# Seconds that a silent connection gets to show that it lives, while its successor stands.
-HAND_OVER: Final = 1.0
-_DRAINED: Final = 4  # segments: the kernel holds less
+LAST_MOMENT: Final = 1.0  # seconds that a frame in flight gets to arrive, once the recorder has to stop
+IN_FLIGHT: Final = 4 * SEGMENT_BYTES  # bytes of it, at most
+_QUIET: Final = 0.1  # seconds without a byte after which nothing is in flight
 
 
 class Source:
@@ -52,7 +53,7 @@ class Source:
         self._stopping = False
         self._dropped = 0  # number of the connection that the writer has no use for
         self._alive = threading.Event()  # set by the writer when a new frame comes
-        self._interval = settings.read_timeout  # silence after which a connection is replaced
+        self._silences = Silences(settings.read_timeout)
         self._held_back = False
         self._told: str | None = None  # the failure that the log has heard of
         self.pulse = Pulse("source", clock)
@@ -75,20 +76,28 @@ class Source:
         """Take note that the sender is alive: a frame came that was not just a replay."""
         self._alive.set()
 
+    def note_replayable_frame(self) -> None:
+        """Take note that the sender has something to repeat to a new client."""
+        self._silences.replays = True
+
     def run(self) -> None:
         """Connect and receive until told to stop; the last item in the buffer says that this is the end."""
+        left = 0
         try:
             while not self._stopping:
                 link = self._connect()
-                while link is not None:
+                while link is not None and not self._stopping:
                     link = self._serve(link)
+                if link is not None:
+                    left = self._drain(link)
         finally:
             self._say(ConnectionState.STOPPED)
-            self._buffer.put(NoMore())
+            self._buffer.put(NoMore(left))
 
     def close(self) -> None:
         """Give back what the source holds, once its thread has ended and nobody calls it any more."""
         self._waker.close()
+        self._dialer.close()
 
     # --- connecting
 
@@ -106,6 +115,7 @@ class Source:
                 self._note_failure(error)
             else:
                 if link is not None:
+                    self._silences.replays = False
                     return self._begin(link)
         return None
 
@@ -129,7 +139,7 @@ class Source:
     # --- receiving
 
     def _serve(self, link: Link) -> Link | None:
-        """Receive from `link`; return the connection that takes its place, or None when there is none."""
+        """Receive from `link`; return the connection to go on with, or None when there is none."""
         while not self._stopping:
             self.pulse.beat()
             if self._dropped == link.number:
@@ -143,21 +153,39 @@ class Source:
                 successor = self._mind_silence(link)
                 if successor is not link:
                     return successor
-        self._drain(link)
-        link.sock.close()
-        return None
+        return link
 
-    def _drain(self, link: Link) -> None:
-        """Take what has arrived by now: the sender has sent it, and will not send it again."""
-        for _ in range(_DRAINED):
-            item, _ = self._fill(link)
+    def _drain(self, link: Link) -> int:
+        """Take what has arrived by now, for it will not be sent again, and end; return how many bytes are left.
+
+        A frame in flight gets a moment to arrive. All this goes beyond the buffer's limit, if that is full.
+        """
+        held = sockets.unread(link.sock)
+        self._buffer.extend(held + IN_FLIGHT + SEGMENT_BYTES)
+        end, ended, taken = self._clock.monotonic() + LAST_MOMENT, None, 0
+        while ended is None and (taken < held or self._more_comes(link, taken - held, end)):
+            item, ended = self._fill(link)
             if item is None:
-                return
+                break
+            taken += item.end - item.start
             self._buffer.put(item)
+        left = sockets.unread(link.sock)
+        if left:
+            self._log.warning("stopped with bytes unread", extra={"bytes": left})
+        link.close()
+        return left
+
+    def _more_comes(self, link: Link, beyond: int, end: float) -> bool:
+        """Return whether `link` delivers more at once, unless it is too late for that, or it was enough."""
+        if beyond >= IN_FLIGHT or self._clock.monotonic() >= end:
+            return False
+        return link.fd in self._waker.wait([link.fd], _QUIET)
 
     def _patience(self, link: Link) -> float:
         """Return for how many seconds there is nothing to do unless a byte comes."""
-        due = self._replace_at(link) if link.silent else link.heard + self._settings.read_timeout
+        due = self._replace_at(link)
+        if not link.silent:
+            due = min(due, link.heard + self._settings.read_timeout)
         return min(1.0, due - self._clock.monotonic())
 
     def _receive(self, link: Link) -> str | None:
@@ -188,6 +216,7 @@ class Source:
             why = _reason(error)
         if segment.filled == start:
             return None, why
+        link.began = link.began or link.heard
         return Received(link.number, segment, start, segment.filled, self._clock.moment()), why
 
     def _mind_silence(self, link: Link) -> Link | None:
@@ -196,20 +225,24 @@ class Source:
         if not link.silent and now - link.heard >= self._settings.read_timeout:
             link.silent = True
             self._buffer.put(Silent(self._clock.moment()))
-        if link.silent and now >= self._replace_at(link):
-            return self._replace(link)
-        return link
+        return self._replace(link) if now >= self._replace_at(link) else link
 
     def _replace_at(self, link: Link) -> float:
-        self._note_alive()
-        return max(link.heard + self._interval, link.replace_at)
+        self._learn(link)
+        return max(self._silences.due(link), link.replace_at)
 
-    def _note_alive(self) -> None:
-        """Be patient no longer than at first, if a new frame has come since the last look."""
+    def _learn(self, link: Link) -> None:
+        """Take in what the writer knows of the sender, and how the connection before `link` has fared."""
+        now = self._clock.monotonic()
         if self._alive.is_set():
             self._alive.clear()
-            self._interval = self._settings.read_timeout
+            self._silences.note_new_frame()
             self._dialer.note_frames()
+            link.proven, link.suspect = True, False
+        if link.before is not None and link.began is not None and now - link.began >= HAND_OVER:
+            lived = link.before_lived()
+            self._silences.note_end(alive=lived)
+            link.suspect = not lived and not link.proven
 
     def _replace(self, old: Link) -> Link | None:
         """Return a second connection in place of `old`, or `old` if it wakes up or nothing accepts.
@@ -221,41 +254,53 @@ class Source:
         try:
             new = self._dialer.attempt(old)
         except OSError as error:
-            self._note_failure(error)
+            if old.delivered or not isinstance(error, TimeoutError):  # else the sender's backlog is full
+                self._note_failure(error)
             old.replace_at = self._dialer.not_before
             return old
         if new is None:
             return old
-        self._interval = min(self._interval * 2, REPLACE_AT_MOST)
-        why = f"no byte for {self._clock.monotonic() - old.heard:.0f} s"
-        if old.fd in self._waker.wait([old.fd], HAND_OVER):
-            item, ended = self._fill(old)
-            if ended is not None:
-                self._buffer.put(Succeeding())
-            if item is not None:
-                self._buffer.put(item)
-            if ended is None:
-                new.sock.close()
-                self._dialer.at_once()
-                return old
-            why = ended
-        self._hang_up(old, why)
+        self._silences.note_replaced(old)
+        return self._hand_over(old, new)
+
+    def _hand_over(self, old: Link, new: Link) -> Link:
+        """Return the one of two connections to go on with, once `old` has had its moment."""
+        why, delivered = f"no byte for {self._clock.monotonic() - old.heard:.0f} s", old.delivered
+        if old.fd not in self._waker.wait([old.fd], HAND_OVER):
+            new.succeed(old)
+            return self._succeed(old, new, why)
+        item, ended = self._fill(old)
+        if ended is not None:
+            self._buffer.put(Succeeding())
+        if item is not None:
+            self._buffer.put(item)
+        if ended is not None:
+            old.close()
+            return self._succeed(old, new, ended)
+        new.close()
+        self._dialer.at_once()
+        if delivered:
+            self._silences.note_end(alive=True)
+        return old
+
+    def _succeed(self, old: Link, new: Link, why: str) -> Link:
+        self._note_down(old, why)
         return self._begin(new)
 
     # --- ending
 
     def _drop(self, link: Link) -> None:
         """End a connection that delivers no frames, and wait longer each time before the next."""
-        self._note_alive()
+        self._learn(link)
         self._dialer.after_no_frames()
         self._end(link, "what came is no frame stream")
 
     def _end(self, link: Link, why: str) -> None:
-        self._hang_up(link, why)
+        link.close()
+        self._note_down(link, why)
         self._say(ConnectionState.CONNECTING, why)
 
-    def _hang_up(self, link: Link, why: str) -> None:
-        link.sock.close()
+    def _note_down(self, link: Link, why: str) -> None:
         self._buffer.put(LinkDown(link.number, self._clock.moment(), why))
         self._log.info("disconnected", extra={"why": why, "connection": link.number})
 

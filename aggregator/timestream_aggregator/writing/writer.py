@@ -28,7 +28,7 @@ from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
 from timestream_aggregator.core.acquisition import OBSERVATION, Recording, Rules
 from timestream_aggregator.core.actions import Action, Close, Note, NoteKind, Open, Write, WriteHead
 from timestream_aggregator.core.progress import Snapshot
-from timestream_aggregator.core.replay import Oddities
+from timestream_aggregator.core.replay import NEVER_REPLAYED, Oddities
 from timestream_aggregator.disk.quarantine import Kept, Quarantine
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
 from timestream_aggregator.ledger.file import Ledger
@@ -59,6 +59,10 @@ class Upstream(Protocol):
 
     def note_new_frame(self) -> None:
         """The sender is alive."""
+        ...
+
+    def note_replayable_frame(self) -> None:
+        """The sender has something to repeat to a new client."""
         ...
 
 
@@ -143,7 +147,8 @@ class Writer:
         self._held = _Held(buffer)
         self._parser: Parser | None = None  # None: what comes belongs to no connection that delivers frames
         self._ignored = 0  # bytes of such a connection
-        self._new_frame = False
+        self._new_frame = self._replayable_frame = False
+        self._unread = 0  # bytes that had arrived before the end and were not taken
         self._notes: Counter[NoteKind] = Counter()
         self._oddities = Oddities()
         self._quarantined = 0
@@ -183,7 +188,7 @@ class Writer:
             self._log.error("stopped without writing everything", extra={"frames": self._output.unwritten})
         with self._pulse.waiting_for("what happens to published files"):
             self._after()
-        self._ledger.note(facts.Stopped(unwritten=self._output.unwritten))
+        self._ledger.note(facts.Stopped(unwritten=self._output.unwritten, unread=self._unread))
         with self._pulse.waiting_for("the disk"):
             self._ledger.close()
 
@@ -204,9 +209,10 @@ class Writer:
                 self._carry_out(self._recording.finish(CloseReason.SILENCE))
             case LinkDown():
                 self._end_connection(item.why)
-                self._ledger.note(facts.Disconnected(why=item.why), utc(item.at.wall))
+                self._ledger.note(_disconnected(item), utc(item.at.wall))
                 self._carry_out(self._recording.finish(CloseReason.DISCONNECTED))
             case NoMore():
+                self._unread = item.unread
                 self._note_unfinished()
                 self._carry_out(self._recording.finish(CloseReason.STOPPED))
                 return False
@@ -232,13 +238,16 @@ class Writer:
                 self._held.release(parser.fed - parser.held)
         self._buffer.done(size)
         if self._new_frame:
-            self._new_frame = False
             self._upstream.note_new_frame()
+        if self._replayable_frame:
+            self._upstream.note_replayable_frame()
+        self._new_frame = self._replayable_frame = False
 
     def _parse(self, parser: Parser, item: Received) -> None:
         for frame in parser.feed(item.segment.view, item.start, item.end):
             if isinstance(frame, Frame):
                 self._last_frame = item.at.wall
+                self._replayable_frame |= frame.type not in NEVER_REPLAYED
                 self._carry_out(self._recording.receive(frame, item.at))
             else:
                 self._keep_damaged(frame)
@@ -358,3 +367,7 @@ class Writer:
             self._last_frame,
             self._last_put_aside,
         )
+
+
+def _disconnected(item: LinkDown) -> facts.Disconnected:
+    return facts.Disconnected(why=item.why, times=item.times if item.times > 1 else None)

@@ -72,3 +72,27 @@ def test_a_name_service_that_fails_holds_up_nothing_but_the_connection(
         names.address = THERE
         recorder.connected()
         record_a_session(sender, recorder)
+
+
+def test_a_name_service_that_hangs_in_a_silence_delays_nothing_that_comes_on_the_old_connection(
+    tmp_path: Path,
+) -> None:
+    with (
+        two_hosts(HERE, THERE) as (here, there),
+        NameService(here.socket_for_names(), address=THERE) as names,
+        Sender(address=THERE, prefix=there.prefix) as sender,
+        Recorder(
+            tmp_path, sender.port, address="crate1.test", dial=here.dial, read_timeout=1,
+            prefix=[*here.prefix, *asking("127.0.0.1", tmp_path.parent, patience=30)],
+        ) as recorder,
+    ):  # fmt: skip
+        recorder.connected()
+        sent = sender.start_session() + sender.send_scans(3)
+        recorder.recorded(5)
+        names.address, names.failure, known = None, None, len(names.asked)
+        recorder.wait_for(lambda _: len(names.asked) > known)
+        sent += sender.send_scans(3, interval=0.1)
+        recorder.recorded(8, timeout=10)
+        assert recorder.stop(timeout=5) == 0
+
+    settle(tmp_path, sent).assert_complete()

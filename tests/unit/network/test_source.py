@@ -6,8 +6,9 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,13 +25,15 @@ from timestream_aggregator.buffer import (
     Silent,
     Succeeding,
 )
-from timestream_aggregator.network import sockets
-from timestream_aggregator.network.dialer import RETRY, Link
-from timestream_aggregator.network.source import Source
+from timestream_aggregator.network import race, sockets
+from timestream_aggregator.network.dialer import RETRY
+from timestream_aggregator.network.link import Link
+from timestream_aggregator.network.source import IN_FLIGHT, Source
 from timestream_api.report import ConnectionState
 from timestream_api.settings import RecorderSettings
 
 LOG = logging.getLogger("test")
+MOST_IN_A_KERNEL = int(Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()[2])
 
 
 @contextmanager
@@ -279,6 +282,55 @@ def test_all_addresses_of_a_name_are_tried(monkeypatch: pytest.MonkeyPatch) -> N
             assert source.connection.endpoint == f"crate1:{port} (127.0.0.1:{port})"
 
 
+def test_an_address_that_does_not_answer_holds_up_none_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        listening() as listener,
+        closing(socket.create_server(("127.0.0.2", port_of(listener)), backlog=0)) as full,
+        closing(socket.create_connection(full.getsockname())),  # the only place in its queue
+    ):
+        port = port_of(listener)
+        black_hole, alive = (
+            sockets.Target(socket.AF_INET, (host, port)) for host in ("127.0.0.2", "127.0.0.1")
+        )
+
+        def resolve(_host: str, _port: int) -> list[sockets.Target]:
+            return [black_hole, alive]
+
+        monkeypatch.setattr(sockets, "resolve", resolve)
+        monkeypatch.setattr(race, "CONNECT_TIMEOUT", 60.0)
+        with receiving(port, address="crate1", read_timeout=60) as (source, _), accept(listener):
+            eventually(lambda: source.connection.state is ConnectionState.CONNECTED)
+            assert source.connection.endpoint == f"crate1:{port} (127.0.0.1:{port})"
+
+
+def test_a_name_service_that_hangs_holds_up_nothing_that_comes_on_the_connection_that_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with ExitStack() as stack, listening() as listener:
+        here, hangs = sockets.Target(socket.AF_INET, ("127.0.0.1", port_of(listener))), threading.Event()
+        answers = iter([[here]])
+        asked = list[str]()
+
+        def resolve(host: str, _port: int) -> list[sockets.Target]:
+            asked.append(host)
+            if (known := next(answers, None)) is None:
+                hangs.wait(30)
+            return known or []
+
+        monkeypatch.setattr(sockets, "resolve", resolve)
+        stack.callback(hangs.set)
+        _, buffer = stack.enter_context(receiving(port_of(listener), address="crate1"))
+        sender = stack.enter_context(accept(listener))
+        assert isinstance(next_item(buffer), LinkUp)
+        assert isinstance(next_item(buffer), Silent)
+        for _ in range(2):  # the silence after that asks nothing more: one question is enough
+            eventually(lambda: len(asked) == 2)
+            sender.sendall(b"frames")
+            assert data(next_item(buffer, timeout=3)) == b"frames"
+            assert isinstance(next_item(buffer), Silent)
+        assert len(asked) == 2
+
+
 def test_a_name_that_does_not_resolve_is_tried_on_and_said() -> None:
     with receiving(1, address="no-such-host.invalid") as (source, _):
         eventually(lambda: source.connection.attempts >= 2, timeout=15)
@@ -299,6 +351,60 @@ def test_it_stops_at_once_while_it_connects_while_it_waits_and_while_it_is_held_
             sender = senders.enter_context(accept(listener))
             sender.setblocking(False)
             eventually(lambda: _stuffed(sender) and buffer.state().stalled)
+
+
+def test_what_the_kernel_holds_when_it_stops_is_taken_though_the_buffer_is_full() -> None:
+    buffer, sent = Buffer(2 * SEGMENT_BYTES), 0
+    with ExitStack() as senders, listening() as listener:
+        with receiving(port_of(listener), buffer):
+            sender = senders.enter_context(accept(listener))
+            sender.setblocking(False)
+            while not buffer.state().stalled:
+                sent += _send(sender, 1 << 20)
+            sent += _send(sender, 300_000)
+            time.sleep(0.2)  # until it has arrived
+        got, last = _all_of(buffer)
+    assert (got, last) == (sent, NoMore(unread=0))
+
+
+def test_a_sender_that_goes_on_sending_is_left_in_the_end_and_how_many_bytes_are_unread_is_told() -> None:
+    buffer, over = Buffer(2 * SEGMENT_BYTES), threading.Event()
+    with ExitStack() as senders, listening() as listener:
+        with receiving(port_of(listener), buffer):
+            sender = senders.enter_context(accept(listener))
+            sending = threading.Thread(target=_send_on, args=(sender, over))
+            sending.start()
+            senders.callback(sending.join)
+            senders.callback(over.set)
+            eventually(lambda: buffer.state().stalled)
+        got, last = _all_of(buffer)
+    assert isinstance(last, NoMore)
+    assert last.unread > 0
+    assert 2 * SEGMENT_BYTES < got <= 2 * SEGMENT_BYTES + MOST_IN_A_KERNEL + IN_FLIGHT + SEGMENT_BYTES
+
+
+def _send(sender: socket.socket, size: int) -> int:
+    """Return how many bytes the kernels have taken at once."""
+    try:
+        return sender.send(bytes(size))
+    except BlockingIOError:
+        time.sleep(0.01)
+        return 0
+
+
+def _send_on(sender: socket.socket, over: threading.Event) -> None:
+    with suppress(OSError):  # nobody reads any more
+        while not over.is_set():
+            sender.sendall(bytes(1 << 20))
+
+
+def _all_of(buffer: Buffer) -> tuple[int, Item]:
+    """Return how many bytes there are, and the last item."""
+    size, item = 0, next_item(buffer)
+    while not isinstance(item, NoMore):
+        size += len(data(item)) if isinstance(item, Received) else 0
+        item = next_item(buffer)
+    return size, item
 
 
 def _stuffed(sender: socket.socket) -> bool:
@@ -363,7 +469,7 @@ def test_a_new_frame_counts_though_a_silent_connection_is_replaced_in_that_momen
 ) -> None:
     monkeypatch.setattr("timestream_aggregator.network.source.HAND_OVER", 0.0)
     source, old = connected
-    source._interval = doubling(100, source.note_new_frame)
+    source._silences._unheard = doubling(100, source.note_new_frame)
 
     new = source._replace(old)
 

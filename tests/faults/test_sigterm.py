@@ -14,6 +14,9 @@ from tests.faults.account import assert_spt3g_reads, sent_bytes, settle
 from tests.faults.network.api_server import Answer, ApiServer, environment, in_a_pod
 from tests.faults.network.hosts import NEEDS_ROOT, enlarge, small_disk, two_hosts
 from tests.faults.network.names import NameService, asking
+from tests.faults.points import needs_strace
+from tests.faults.rehearsal import record, session, until
+from tests.faults.warm import Warm, strace
 from tests.tools.authority import make_account
 from tests.tools.frames import frame_bytes
 from tests.tools.raw_server import RawServer
@@ -30,6 +33,13 @@ DISK_PATIENCE = 10.0
 def root_only(test: Callable[..., None]) -> Callable[..., None]:
     """Mark a test that needs root."""
     for mark in NEEDS_ROOT:
+        test = mark(test)
+    return test
+
+
+def slow_disks_only(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that makes a disk slow."""
+    for mark in needs_strace:
         test = mark(test)
     return test
 
@@ -174,6 +184,30 @@ def test_while_the_disk_is_full_and_while_the_buffer_is_too(tmp_path: Path) -> N
             assert assert_spt3g_reads([folder]) >= 1
             enlarge(folder, 64)
             assert_the_next_one_goes_on(folder, sender, sent[folder])
+
+
+@slow_disks_only
+def test_while_the_buffer_is_full_before_a_slow_disk_and_the_kernel_holds_more(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    sent = session(1_700_000_000, scans=20)
+    slow = ("-e", "trace=pwritev2", "-e", "inject=pwritev2:delay_enter=700000")
+    with (
+        RawServer() as server,
+        Warm() as warm,
+        record(warm, folder, server.port, buffer_bytes=4 << 20, max_file_bytes=64 << 20) as recorder,
+        strace(recorder, tmp_path / "trace", *slow),
+    ):
+        recorder.go()
+        for frame in sent:
+            server.play(frame.data or b"")
+        assert until(lambda: "buffer full" in recorder.logged()), recorder.logged()
+        server.wait_played()
+        assert recorder.stop() == 0
+
+    account = settle(folder, sent)
+    account.assert_complete()
+    assert account.facts(Stopped) == [Stopped(unwritten=0, unread=0)]
 
 
 def stop_all(recorders: list[Recorder]) -> list[int]:

@@ -17,8 +17,6 @@ NEWEST_VERSION: Final = 255
 """A class version beyond it is no version."""
 HEADER: Final = struct.Struct("<BIiI")
 BEGINNING: Final = b"\x01\x01\0\0\0"
-BEGIN: Final = struct.Struct(f"<{len(BEGINNING)}siI")
-"""A header as the recorder reads it: BEGINNING, n, type."""
 U64: Final = struct.Struct("<Q")
 U32: Final = struct.Struct("<I")
 CRC_START: Final = 0xFFFFFFFF

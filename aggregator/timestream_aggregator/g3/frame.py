@@ -180,9 +180,10 @@ class FrameReader:
         return Frame(self._type, parts, self.size, crc, flow_control, session_id, frame_num, stream_id)
 
     def _read_header(self, buffer: memoryview, at: int) -> int:
-        beginning, entries, code = g3.BEGIN.unpack_from(buffer, at)
-        self._type, self._left, self.size = g3.frame_type(code), entries, g3.HEADER.size
-        if beginning != g3.BEGINNING or not 0 <= entries <= g3.MAX_ENTRIES or not self._type:
+        mark, version, entries, code = g3.HEADER.unpack_from(buffer, at)
+        kind = g3.frame_type(code)
+        self._type, self._left, self.size = kind, entries, g3.HEADER.size
+        if mark != 1 or version != 1 or not 0 <= entries <= g3.MAX_ENTRIES or not kind:
             self._be_odd(g3.oddity_of(bytes(buffer[at : at + g3.HEADER.size])))
         return at + g3.HEADER.size
 

@@ -52,7 +52,7 @@ class Pulse:
     """Says whether a thread's loop still goes round, without asking the thread.
 
     A thread that waits for something outside, a disk or a name service, is not ill: a restart would not help
-    it and would lose what is buffered. It says so before it waits.
+    it and would lose what is buffered. It says so before it waits; what others say does not count.
     """
 
     def __init__(self, name: str, clock: Clock = SYSTEM) -> None:
@@ -60,19 +60,23 @@ class Pulse:
         self._clock = clock
         self._beat = clock.monotonic()
         self._waits_for: str | None = None
+        self._thread: int | None = None
 
     def beat(self) -> None:
-        """Say that the loop has gone round."""
-        self._beat = self._clock.monotonic()
+        """Say that the loop of the calling thread has gone round."""
+        self._beat, self._thread = self._clock.monotonic(), threading.get_ident()
 
     @contextmanager
     def waiting_for(self, what: str) -> Generator[None]:
-        """Say that the thread waits for `what`, as long as that takes."""
-        self._waits_for = what
+        """Say that the thread waits for `what`, as long as that takes. It may be waiting for something already."""
+        if self._thread not in {None, threading.get_ident()}:
+            yield
+            return
+        before, self._waits_for = self._waits_for, what
         try:
             yield
         finally:
-            self._waits_for = None
+            self._waits_for = before
             self.beat()
 
     def trouble(self) -> str | None:

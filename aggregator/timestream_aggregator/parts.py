@@ -14,6 +14,7 @@ from timestream_aggregator.clock import SYSTEM, Clock, Pulse
 from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
+from timestream_aggregator.disk.marked import marked
 from timestream_aggregator.disk.quarantine import Quarantine
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Losses
@@ -71,13 +72,13 @@ def assemble(
     Raises:
         UnusableFolderError: the data folder is no good.
     """
-    disk, root = disk or Disk(), settings.data_dir
+    root, writing = settings.data_dir, Pulse("writer", clock)
+    disk = marked(disk or Disk(), writing)
     folder = DataFolder(root, disk)
     folder.prepare()
     buffer = buffer or Buffer(settings.buffer_bytes, clock)
     ledger = Ledger(root, settings.stream_id, log, disk, clock)
     losses = Losses(ledger, log, clock)
-    writing = Pulse("writer", clock)
     tell = _teller(ledger, changed)
     history = partial(_history, settings, disk, log)
     earlier = history()
@@ -98,6 +99,7 @@ def assemble(
         losses=losses,
         published=read_back,
         left=recovery.take,
+        healed=recovery.try_again,
         changed=changed,
     )
     patience = Patience(settings.max_stall, lambda: buffer.state().stalled, clock)

@@ -257,6 +257,10 @@ class SimulatedDisk(Layers, Disk):
         self._name({old: None, new: file})
 
     @call
+    def is_there(self, path: Path) -> bool:
+        return path in self.names_seen
+
+    @call
     def same(self, one: Path, other: Path) -> bool:
         return self._at(one) is self._at(other)
 

@@ -125,6 +125,10 @@ class Disk:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), str(new))
 
+    def is_there(self, path: Path) -> bool:
+        """Return whether there is something called `path`."""
+        return os.path.lexists(path)
+
     def same(self, one: Path, other: Path) -> bool:
         """Return whether two names, both there, are names of one file."""
         return one.samefile(other)
@@ -153,6 +157,12 @@ class Disk:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
+        except OSError as error:
+            if error.errno not in {
+                errno.EINVAL,
+                errno.EOPNOTSUPP,
+            }:  # 9p, some FUSE: names need no sync, or have none
+                raise
         finally:
             os.close(fd)
 

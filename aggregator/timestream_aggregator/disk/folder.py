@@ -9,15 +9,20 @@ import errno
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.core.naming import Base, FileId, next_number, parse
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.layout import OWN_FOLDER, PROBE, own
+from timestream_aggregator.disk.pieces import copy
 
 _MOST_BASES: Final = 10_000
-_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+_NO_RENAMING: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What a file system says that cannot rename without replacing."""
+_NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 class UnusableFolderError(Exception):
@@ -31,12 +36,15 @@ class DataFolder:
         self.root = root
         self.disk = disk or Disk()
         self.staging = own(root, "staging")
-        self._links = True
+        self._links = False
         self._using = threading.Lock()  # the writer publishes here, and so does recovery
         self._used: dict[Base, int] = {}  # highest numbers that names were given or promised before
+        self._listed: dict[Base, None] = {}  # those whose folder has been looked at, too
 
     def prepare(self) -> None:
         """Make the folder of unfinished files and try there what publishing needs.
+
+        A disk that is full or fails now may be well in an hour: that is no reason not to receive.
 
         Raises:
             UnusableFolderError: it cannot be written to, or cannot rename without replacing.
@@ -50,15 +58,29 @@ class DataFolder:
             for folder in (self.staging, self.staging.parent, self.root):
                 self.disk.sync_folder(folder)
         except OSError as error:
+            if error.errno in _FULL:
+                return
+            if error.errno in _NO_LOCKS:
+                raise UnusableFolderError(
+                    f"{self.root}: its file system has no locks ({error.strerror}), so that two recorders could take "
+                    "one file for theirs. Mount it with them: NFS with lockd or version 4, Lustre with -o flock."
+                ) from error
             raise UnusableFolderError(
                 f"{self.root}: cannot be written to: {error.strerror}. "
                 f"Give user {os.getuid()}, group {os.getgid()} write access to it, or another folder."
             ) from error
 
     def name_for_new(self, wanted: FileId) -> FileId:
-        """Return `wanted`, or the next number after those there and those promised; its folder is there then."""
-        self.disk.make_folder(self.root / wanted.base.folder)
-        return FileId(wanted.base, self._free_number(wanted))
+        """Return `wanted`, or the next number after those there and those promised, and promise it."""
+        file = FileId(wanted.base, self._free_number(wanted))
+        self._reserve(file)
+        return file
+
+    def release(self, file: FileId) -> None:
+        """Take back the promise of `file`, if no later one was made: it was removed, and had no frames."""
+        with self._using:
+            if self._used.get(file.base) == file.number:
+                self._used[file.base] -= 1
 
     def reserve(self, path: str) -> None:
         """Give no number up to that of `path` to a new file: a file had that name, or is to get it."""
@@ -80,7 +102,11 @@ class DataFolder:
         """
         while True:
             path = self.staging / name()
-            fd = self.disk.create(path)
+            try:
+                fd = self.disk.create(path)
+            except FileNotFoundError:  # somebody swept the folder away
+                self.disk.make_folder(self.staging)
+                fd = self.disk.create(path)
             try:
                 if self.claim(path, fd):
                     return path, fd
@@ -98,18 +124,28 @@ class DataFolder:
             return False
         return self.disk.is_at(fd, path)
 
-    def publish(self, staged: Path, wanted: FileId) -> FileId:
-        """Give `staged` its final name, `wanted` or the next one that is free, and return that."""
+    def publish(self, staged: Path, wanted: FileId, *, copying: bool = False) -> FileId:
+        """Give `staged` its final name, `wanted` or the next one that is free, and return that.
+
+        Where that is on another file system, behind a link say, only a copy can have the name: with `copying` one
+        is made there, which takes a while and leaves `staged` as it is.
+        """
         self.disk.make_folder(self.root / wanted.base.folder)
         while True:
             final = self.root / wanted.path
             try:
                 self._move(staged, final)
             except FileExistsError:
-                if self.disk.same(staged, final):  # an earlier attempt succeeded and was told it had not
+                if self.disk.is_there(staged) and self.disk.same(
+                    staged, final
+                ):  # it was done, and told as failed
                     return wanted
-                later = FileId(wanted.base, wanted.number + 1)
-                wanted = FileId(wanted.base, self._free_number(later))
+                self._listed.pop(wanted.base, None)  # somebody else writes there, too
+                wanted = FileId(wanted.base, self._free_number(FileId(wanted.base, wanted.number + 1)))
+            except OSError as error:
+                if error.errno != errno.EXDEV or not copying:
+                    raise
+                staged = self._copy(staged, final)
             else:
                 self._reserve(wanted)
                 return wanted
@@ -117,27 +153,50 @@ class DataFolder:
     def settle(self, published: FileId) -> None:
         """Bring the final name and the folders that lead to it to the disk."""
         folder = self.root / published.base.folder
-        while folder != self.root:
-            self.disk.sync_folder(folder)
-            folder = folder.parent
-        self.disk.sync_folder(self.root)
+        for each in (folder, *folder.parents):
+            with suppress(FileNotFoundError):  # an archiver took the file and its folder: the name was given
+                self.disk.sync_folder(each)
+            if each == self.root:
+                return
+
+    def _copy(self, staged: Path, final: Path) -> Path:
+        """Return a copy of `staged`, hidden beside `final` and on the disk."""
+        hidden = final.with_name(f".{final.name}.part")
+        source = self.disk.open(staged)
+        try:
+            target = self.disk.open_anew(hidden)
+            try:
+                copy(self.disk, source, target)
+                self.disk.sync(target)
+            finally:
+                self.disk.close(target)
+        finally:
+            self.disk.close(source)
+        return hidden
 
     def forget(self, staged: Path) -> None:
         """Take away the name of a file that has another one by now, or no frames."""
         self.disk.unlink(staged)
         self.disk.sync_folder(self.staging)
 
-    def _next_number(self, wanted: FileId) -> int:
-        return next_number(wanted.base, self.disk.names(self.root / wanted.base.folder))
-
     def _free_number(self, wanted: FileId) -> int:
-        """Return the least number for a new file."""
+        """Return the least number for a new file. A folder is listed once: later names in it are known, or collide."""
+        base = wanted.base
+        if base not in self._listed:
+            there = next_number(base, self.disk.names(self.root / base.folder)) - 1
+            if there >= 0:
+                self._reserve(FileId(base, there))
+            if len(self._listed) >= _MOST_BASES:
+                self._listed.clear()
+            self._listed[base] = None
         with self._using:
-            reserved = self._used.get(wanted.base, -1) + 1
-        return max(wanted.number, reserved, self._next_number(wanted))
+            return max(wanted.number, self._used.get(base, -1) + 1)
 
     def _move(self, staged: Path, final: Path) -> None:
-        """Give `staged` the name `final`; a link leaves its old name too, until that is removed."""
+        """Give `staged` the name `final`; a link leaves its old name too, until that is removed.
+
+        Whoever watches the folder hears of a rename, and not that a linked file is whole.
+        """
         if self._links:
             self.disk.link(staged, final)
         else:
@@ -158,21 +217,21 @@ class DataFolder:
         try:
             self._move(probe, other)
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in _NO_RENAMING:
                 raise
-            self._links = False
-            self._try_renaming(probe, other)
+            self._links = True
+            self._try_linking(probe, other)
         finally:
             self.disk.unlink(probe)
             self.disk.unlink(other)
             self.disk.close(fd)
 
-    def _try_renaming(self, probe: Path, other: Path) -> None:
+    def _try_linking(self, probe: Path, other: Path) -> None:
         try:
             self._move(probe, other)
         except OSError as error:
             raise UnusableFolderError(
-                f"{self.root}: its file system has neither hard links nor a rename that never replaces "
+                f"{self.root}: its file system has neither a rename that never replaces nor hard links "
                 f"({error.strerror}). Use a file system that has one of them: ext4, xfs, btrfs, NFS."
             ) from error
 

@@ -1,7 +1,10 @@
 """Bytes in pieces, as one write takes them."""
 
+import errno
 from collections.abc import Iterable, Iterator
 from typing import Final
+
+from timestream_aggregator.disk.calls import Disk
 
 WRITE_LIMIT: Final = 1 << 20
 """Bytes in one write, so that a slow disk answers often enough to be seen working."""
@@ -34,3 +37,15 @@ def rest(pieces: list[memoryview], written: int) -> list[memoryview]:
             return [piece[written:], *pieces[index + 1 :]]
         written -= len(piece)
     return []
+
+
+def copy(disk: Disk, source: int, target: int) -> None:
+    """Write all bytes of the open file `source` to `target`, from the beginning of both."""
+    at = 0
+    while piece := disk.read(source, WRITE_LIMIT, at):
+        view = memoryview(piece)
+        while view:
+            written = disk.write(target, [view], at)
+            if not written:
+                raise OSError(errno.EIO, "the disk takes no more bytes and does not say why")
+            view, at = view[written:], at + written

@@ -9,7 +9,7 @@ from crc32c import crc32c
 from timestream_aggregator.core.naming import FileId
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import staged_name
-from timestream_aggregator.disk.pieces import WRITE_LIMIT, batches, rest
+from timestream_aggregator.disk.pieces import WRITE_LIMIT, batches, copy, rest
 
 
 class ChangedOnDiskError(OSError):
@@ -44,7 +44,12 @@ class StagedFile:
         self._settled = False
         self._doubtful = False
         self._named = False  # the staged name is on the disk: without it a loss of power takes the bytes too
-        self.path, self._fd = folder.create(lambda: staged_name(self.wanted, self._disk.token()))
+        try:
+            folder.disk.make_folder(folder.root / wanted.base.folder)
+            self.path, self._fd = folder.create(self._name)
+        except OSError:
+            folder.release(self.wanted)
+            raise
 
     def append(self, frames: Sequence[Bytes]) -> None:
         """Write `frames` after the last whole one; on OSError those of them that are whole count."""
@@ -75,6 +80,8 @@ class StagedFile:
             OSError: any other failure. Trying again later is safe.
         """
         if self._published is None:
+            if not self._disk.is_at(self._fd, self.path):
+                self._come_back()
             self._make_durable()
             self._published = self._folder.publish(self.path, self.wanted)
         if not self._settled:
@@ -88,6 +95,7 @@ class StagedFile:
     def discard(self) -> None:
         """Remove the file. For one in which no frame was recorded: the caller knows."""
         self._disk.unlink(self.path)
+        self._folder.release(self.wanted)
         self.close()
 
     def close(self) -> None:
@@ -95,6 +103,22 @@ class StagedFile:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             self._disk.close(fd)
+
+    def _name(self) -> str:
+        return staged_name(self.wanted, self._disk.token())
+
+    def _come_back(self) -> None:
+        """Copy the file to a new one: somebody has taken its name away, and only the descriptor leads to its bytes."""
+        path, fd = self._folder.create(self._name)
+        try:
+            copy(self._disk, self._fd, fd)
+        except OSError:
+            self._disk.close(fd)
+            self._disk.unlink(path)
+            raise
+        self.close()
+        self.path, self._fd = path, fd
+        self._named = False
 
     def _write(self, pieces: list[memoryview], offset: int) -> Iterator[int]:
         """Write all of `pieces`, however many calls it takes, and yield what each call took."""

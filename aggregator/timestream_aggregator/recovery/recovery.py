@@ -78,6 +78,7 @@ class Recovery:
         self._unended = list(earlier.unended)
         self._noted = earlier.lost.copy()
         self._left: dict[str, ledger.Left | None] = {}
+        self._doubtful: set[str] = set()  # files that could not be published in this run
         self._promised: dict[str, FileId] = {}  # names of what stood behind damage
         self._strangers: list[str] = []
         self._find(set(self._disk.names(folder.staging)), earlier)
@@ -111,6 +112,13 @@ class Recovery:
         """Recover the staged file `name` too, which should hold what `left` says. Any thread may call this."""
         with self._changed:
             self._left[name], self._new = left, True
+            self._doubtful.add(name)
+            self._changed.notify()
+
+    def try_again(self) -> None:
+        """Try what failed again: the disk works. Any thread may call this."""
+        with self._changed:
+            self._new = bool(self._left)
             self._changed.notify()
 
     def stop(self) -> None:
@@ -231,6 +239,8 @@ class Recovery:
         outcome = self._cut(path, fd, found, wanted)
         if not found.head.frames:
             return self._remove(path, wanted, outcome, found)
+        if path.name in self._doubtful:
+            self._write_again(fd, found.head.bytes)
         self._disk.sync(fd)
         return self._finish(path, wanted, self._publish(path, wanted), outcome, found)
 
@@ -245,7 +255,14 @@ class Recovery:
         if path.name.endswith(BEHIND) and path.name not in self._promised:
             promised = self._promised[path.name] = self._folder.promise(wanted.base)
             self._tell(ledger.Opened(path=promised.path))
-        return self._folder.publish(path, self._promised.get(path.name, wanted))
+        return self._folder.publish(path, self._promised.get(path.name, wanted), copying=True)
+
+    def _write_again(self, fd: int, size: int) -> None:
+        """Write the first `size` bytes over themselves: after a failed sync the kernel takes them for written."""
+        at = 0
+        for piece in pieces(self._disk, fd, 0, size):
+            self._pause()
+            at = self._write(fd, piece, at)
 
     def _note_losses(self, name: str, found: Scan, wanted: FileId) -> None:
         """Note as lost, once, what was written into the file and is not in it, as far as that is known."""

@@ -1,15 +1,17 @@
 """Carries out what the core says about files, and holds on while the disk fails.
 
 Frames are gathered until a file gets them in one go. When a call fails the file is cut after its last whole
-frame and published, and what was not written goes on in a new file of the same acquisition, as soon as that
-works: until then the writer waits here, the buffer fills, and the sender is held back. After `max_stall` of
+frame and published, and what was not written goes on in a new file of the same acquisition at once. A file that
+cannot be published is left to recovery and keeps its name: it is no reason to wait. Only while no new file takes
+the frames either the writer waits here, the buffer fills, and the sender is held back. After `max_stall` of
 that, the oldest frames are discarded as room is needed for new ones, and each is counted.
 """
 
+import errno
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Final
 
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse
@@ -19,7 +21,7 @@ from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.staged import ChangedOnDiskError, StagedFile
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Discards, Losses
-from timestream_aggregator.writing.patience import Patience
+from timestream_aggregator.writing.patience import RETRY_FIRST, Patience
 from timestream_aggregator.writing.tally import (
     Acquired,
     Copy,
@@ -35,6 +37,52 @@ from timestream_api.report import CloseReason
 
 GATHER: Final = 1 << 20  # bytes after which gathered frames are written even if more are at hand
 TELL_EVERY: Final = 10.0  # seconds, while frames are discarded
+ATTEMPTS: Final = 2  # at publishing a file, before it is left
+HOPELESS: Final = frozenset(
+    {
+        errno.ESTALE,
+        errno.EBADF,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EXDEV,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENAMETOOLONG,
+    }
+)
+"""What is wrong with one file or its folder, and waiting does not heal."""
+
+
+class Slot(StrEnum):
+    """What there is of the file that frames go to."""
+
+    CLOSED = "closed"  # no frame may come
+    WANTED = "wanted"  # the next frame makes one
+    OPEN = "open"
+    BROKEN = "broken"  # a call failed: it is let go, and another is wanted
+
+
+class Happening(StrEnum):
+    """What changes that."""
+
+    ASKED = "asked"
+    MADE = "made"
+    FAILED = "failed"
+    LET_GO = "let go"
+    ENDED = "ended"
+
+
+_NEXT: Final[Mapping[Slot, Mapping[Happening, Slot]]] = {
+    Slot.CLOSED: {Happening.ASKED: Slot.WANTED, Happening.ENDED: Slot.CLOSED},
+    Slot.WANTED: {Happening.MADE: Slot.OPEN, Happening.ENDED: Slot.CLOSED},
+    Slot.OPEN: {Happening.FAILED: Slot.BROKEN, Happening.LET_GO: Slot.WANTED},
+    Slot.BROKEN: {Happening.FAILED: Slot.BROKEN, Happening.LET_GO: Slot.WANTED},
+}
+
+
+def advance(slot: Slot, happening: Happening) -> Slot:
+    """Return what follows. KeyError: that cannot happen."""
+    return _NEXT[slot][happening]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +94,8 @@ class Observers:
     published: Callable[[FileFacts], None] = lambda _: None
     left: Callable[[str, Left], None] = lambda _name, _left: None
     """The staged file of that name could not be published, and this is what should be in it."""
+    healed: Callable[[], None] = lambda: None
+    """The disk works again."""
     changed: Callable[[], None] = lambda: None
     """People wait for a change in `state`."""
 
@@ -78,10 +128,9 @@ class StreamFiles:
         self.unwritten = 0  # frames discarded since the recorder had to stop
         self.left = 0  # files that could not be published since then
         self._wanted: FileId | None = None
-        self._last: FileId | None = None  # the file published last
         self._acquired = Acquired(self._clock.utc())
         self._file: StagedFile | None = None
-        self._failed = False  # the file must be published and followed by another
+        self._slot = Slot.CLOSED
         self._tally = Tally()
         self._arrived = 0.0  # Unix seconds, of the gathered frames
         self._synced = 0.0
@@ -98,6 +147,7 @@ class StreamFiles:
     def open(self, wanted: FileId, acquired: Acquired) -> None:
         """Let the next frames go to a new file, `wanted` or the next number that is free."""
         self._discards.tell(self._patience.why)
+        self._slot = advance(self._slot, Happening.ASKED)
         self._wanted, self._acquired, self._head = wanted, acquired, None
 
     def begin_with(self, head: bytes) -> None:
@@ -113,24 +163,31 @@ class StreamFiles:
 
     def flush(self) -> None:
         """Give the kernel everything that was gathered."""
-        if self._gathered and not self._retry(self._flush):
+        if self._gathered and not self._retry(self._write):
             self._give_way()
 
     def sync_if_due(self) -> None:
         """Bring the file to the disk if it has not been for the sync interval."""
-        if self._clock.monotonic() >= (self.sync_due() or float("inf")) and not self._retry(self._sync):
-            self._give_way()
+        if self._clock.monotonic() >= (self.sync_due() or float("inf")):
+            try:
+                with self._pulse.waiting_for("the disk"):
+                    self._sync()
+            except OSError as error:
+                self._note_trouble(error)
+                self._let_go_broken()
+            else:
+                self._note_success()
 
     def sync_due(self) -> float | None:
         """Return the monotonic second at which `sync_if_due` matters next; None while all is on the disk."""
-        return self._synced + self._sync_interval if self._file is not None and self._unsynced else None
+        return self._synced + self._sync_interval if self._slot is Slot.OPEN and self._unsynced else None
 
     def close(self, reason: CloseReason) -> None:
-        """Publish the file."""
+        """Publish the file. One that cannot be is left to recovery: it is one file, and not the disk."""
         self.flush()
-        if self._file is not None and not self._retry(lambda: self._publish(reason)):
-            self._leave(self._file)
-        self._wanted, self._failed = None, False
+        if self._file is not None:
+            self._let_go(self._file, reason)
+        self._slot = advance(self._slot, Happening.ENDED)
 
     def stop(self, patience: float) -> None:
         """Give up `patience` seconds from now if the disk still fails then. Any thread may call this."""
@@ -141,16 +198,14 @@ class StreamFiles:
         self._discards.tell(self._patience.why)
 
     def _give_way(self) -> None:
-        """Leave the file, which cannot be published, and discard the gathered frames."""
-        if self._file is not None:
-            self._leave(self._file)
+        """Discard the gathered frames: not even a new file takes them."""
+        self._let_go_broken()
         frames = [frame for frame in self._gathered if not isinstance(frame, Copy)]
         for frame in self._gathered:
             if isinstance(frame, Copy | Kept):
                 self._head = Copy(frame.parts, frame.size)
         self._gathered.clear()
         self._gathered_size = 0
-        self._failed = True
         self._discards.add([frame.frame_num for frame in frames], self._acquired.session_id)
         if self._patience.stopping:
             self.unwritten += len(frames)
@@ -159,16 +214,79 @@ class StreamFiles:
             self._discards.tell(self._patience.why)
             self._tell.changed()
 
-    def _leave(self, file: StagedFile) -> None:
-        """Leave what the file holds in the staging folder, to be recovered when the disk works again."""
-        self._file = None
-        self.state = replace(self.state, current=None)
-        if not self._tally.recorded:
-            with suppress(OSError):  # then it is recovered like others, and found empty
-                file.discard()
-            file.close()
+    def _write(self) -> None:
+        """Take one attempt at writing what was gathered, if need be to a new file."""
+        self._let_go_broken()
+        file = self._file or self._new_file()
+        before, recorded = file.frames, self._tally.recorded
+        self._ledger.write()  # what is lost before these frames: once they are in a file, nobody finds it again
+        try:
+            file.append(self._gathered)
+        except OSError:
+            self._slot = advance(self._slot, Happening.FAILED)
+            raise
+        finally:
+            self._count(file, file.frames - before)
+            if self._tally.recorded and not recorded:  # not for each attempt on a full disk that takes a copy
+                self._tell_opened(file)
+
+    def _new_file(self) -> StagedFile:
+        """Return the file that the gathered frames go to."""
+        if self._wanted is None or self._slot is not Slot.WANTED:
+            raise RuntimeError("a frame to write and no file that it belongs to")
+        file = self._file = StagedFile(self._folder, self._wanted)
+        self._slot = advance(self._slot, Happening.MADE)
+        self._tally, self._synced = Tally(), self._clock.monotonic()
+        if self._head is not None and not isinstance(self._gathered[0], Copy | Kept):
+            self._gathered.insert(0, self._head)
+        return file
+
+    def _sync(self) -> None:
+        file = self._file
+        if file is None:
             return
+        self._ledger.write(sync=True)
+        try:
+            file.sync()
+        except OSError:
+            self._slot = advance(self._slot, Happening.FAILED)
+            raise
+        self._synced, self._unsynced = self._clock.monotonic(), False
+
+    def _let_go_broken(self) -> None:
+        if self._slot is Slot.BROKEN and self._file is not None:
+            self._let_go(self._file, CloseReason.DISK)
+
+    def _let_go(self, file: StagedFile, reason: CloseReason) -> None:
+        """Publish the file, or remove it if no frame was recorded in it; what fails twice is left to recovery."""
+        for attempt in range(ATTEMPTS):
+            try:
+                with self._pulse.waiting_for("the disk"):
+                    self._publish(file, reason)
+            except OSError as error:
+                self._patience.why = str(error)
+                if error.errno in HOPELESS or isinstance(error, ChangedOnDiskError):
+                    break
+                if attempt + 1 < ATTEMPTS:
+                    self._clock.sleep(RETRY_FIRST)
+            else:
+                self._gone()
+                return
+        self._leave(file)
+
+    def _publish(self, file: StagedFile, reason: CloseReason) -> None:
+        if not self._tally.recorded:
+            file.discard()
+            return
+        self._ledger.write(sync=True)
+        file.publish(lambda published: self._tell_published(file, published, reason))
+
+    def _leave(self, file: StagedFile) -> None:
+        """Leave what the file holds in the staging folder, for recovery; nobody else gets its name."""
+        self._gone()
         file.close()
+        if not self._tally.recorded:  # it is recovered like others, and found empty
+            return
         self.left += self._patience.stopping
         self._log.error(
             "left unpublished",
@@ -178,76 +296,17 @@ class StreamFiles:
         self._ledger.note(left)
         self._tell.left(file.path.name, left)
 
-    def _flush(self) -> None:
-        if self._failed:
-            self._publish(CloseReason.DISK)
-        file = self._file or self._new_file()
-        before, recorded = file.frames, self._tally.recorded
-        self._ledger.write()  # what is lost before these frames: once they are in a file, nobody finds it again
-        try:
-            file.append(self._gathered)
-        except OSError:
-            self._failed = True
-            raise
-        finally:
-            self._count(file, file.frames - before)
-            if self._tally.recorded and not recorded:  # not for each attempt on a full disk that takes a copy
-                self._tell_opened(file)
+    def _gone(self) -> None:
+        """Take note that there is no file any more; where one failed another is wanted."""
+        self._file = None
+        self._slot = advance(self._slot, Happening.LET_GO)
+        self.state = replace(self.state, current=None)
+        self._tell.changed()
 
     def _tell_opened(self, file: StagedFile) -> None:
         self._log.info("file opened", extra={"path": file.wanted.path})
         self._ledger.note(Opened(path=file.wanted.path))
         self._tell.changed()
-
-    def _new_file(self) -> StagedFile:
-        """Return the file that the gathered frames go to."""
-        if self._wanted is None:
-            raise RuntimeError("a frame to write and no file that it belongs to")
-        file = self._file = StagedFile(self._folder, self._unused(self._wanted))
-        self._tally, self._synced = Tally(), self._clock.monotonic()
-        if self._failed and self._head is not None and not isinstance(self._gathered[0], Copy | Kept):
-            self._gathered.insert(0, self._head)
-        self._failed = False
-        return file
-
-    def _unused(self, wanted: FileId) -> FileId:
-        """Return `wanted` with a number after that of the last file, which somebody may have fetched already."""
-        if self._last is None or self._last.base != wanted.base:
-            return wanted
-        return FileId(wanted.base, max(wanted.number, self._last.number + 1))
-
-    def _sync(self) -> None:
-        if self._failed:
-            self._publish(CloseReason.DISK)
-        elif self._file is not None:
-            self._ledger.write(sync=True)
-            try:
-                self._file.sync()
-            except OSError:
-                self._failed = True
-                raise
-            self._synced, self._unsynced = self._clock.monotonic(), False
-
-    def _publish(self, reason: CloseReason) -> None:
-        """Publish the file, or remove it if no frame was recorded in it."""
-        file = self._file
-        if file is None:
-            return
-        if not self._tally.recorded:
-            file.discard()
-        else:
-            self._publish_frames(file, reason)
-        self._file = None
-        self.state = replace(self.state, current=None)
-        self._tell.changed()
-
-    def _publish_frames(self, file: StagedFile, reason: CloseReason) -> None:
-        self._ledger.write(sync=True)
-        try:
-            self._last = file.publish(lambda published: self._tell_published(file, published, reason))
-        except ChangedOnDiskError as error:
-            self._patience.failed(error)
-            self._leave(file)
 
     def _tell_published(self, file: StagedFile, published: FileId, reason: CloseReason) -> None:
         """Tell of a file that has its final name on the disk."""
@@ -323,6 +382,7 @@ class StreamFiles:
     def _note_success(self) -> None:
         self._patience.over()
         if self.state.trouble is not None:
+            self._tell.healed()
             self._discards.tell(self.state.trouble)
             self._log.warning("the disk works again", extra={"after": self.state.trouble})
             self._ledger.note(TroubleOver(after=self.state.trouble))

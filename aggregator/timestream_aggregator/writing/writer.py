@@ -177,6 +177,7 @@ class Writer:
         running = self._deal_with(item) if item is not None else True
         if self._buffer.empty:
             self._run_timers()
+        self._output.sync_if_due()
         self._write_ledger()
         self.state = self._look()
         return running
@@ -352,7 +353,6 @@ class Writer:
         now, due = self._clock.moment(), self._recording.deadline()
         if due is not None and now.monotonic >= due:
             self._carry_out(self._recording.tick(now))
-        self._output.sync_if_due()
 
     def _patience(self) -> float:
         """Return for how long nothing is due."""

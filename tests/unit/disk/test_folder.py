@@ -1,8 +1,11 @@
 """Files on a real disk, and on one that fails at a chosen call."""
 
+import ctypes
 import errno
 import fcntl
 import os
+import shutil
+import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +14,7 @@ from dataclasses import dataclass
 from functools import wraps
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from crc32c import crc32c
@@ -257,12 +260,39 @@ def test_two_writers_that_want_one_name_both_get_one(tmp_path: Path) -> None:
     assert [(tmp_path / name).read_bytes() for name in names] == [ONE.data, TWO.data]
 
 
-def test_without_hard_links_a_rename_that_never_replaces_does_it(tmp_path: Path) -> None:
-    class NoLinks(Disk):
-        def link(self, old: Path, new: Path) -> None:
-            raise PermissionError(errno.EPERM, "Operation not permitted", str(old), None, str(new))
+IN_MOVED_TO = 0x80
+IN_CREATE = 0x100
 
-    data = folder(tmp_path, NoLinks())
+
+class Watch:
+    """What inotify tells of a folder: kind and name of each event."""
+
+    def __init__(self, folder: Path) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._fd: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        assert libc.inotify_add_watch(self._fd, os.fsencode(folder), 0x3FF & ~0x31) > 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def events(self) -> list[tuple[int, str]]:
+        data, found = os.read(self._fd, 4096), list[tuple[int, str]]()
+        while data:
+            _, mask, _, length = struct.unpack_from("iIII", data)
+            found.append((mask, data[16 : 16 + length].rstrip(b"\0").decode()))
+            data = data[16 + length :]
+        return found
+
+
+def test_without_a_rename_that_never_replaces_a_hard_link_does_it(tmp_path: Path) -> None:
+    class NoSuchRename(Disk):
+        def rename(self, old: Path, new: Path) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument", str(old), None, str(new))
+
+    data = folder(tmp_path, NoSuchRename())
     first, second = (StagedFile(data, FileId(BASE, 0)) for _ in range(2))
     first.append([ONE])
     second.append([TWO])
@@ -270,6 +300,69 @@ def test_without_hard_links_a_rename_that_never_replaces_does_it(tmp_path: Path)
     assert [first.publish().number, second.publish().number] == [0, 1]
     assert (tmp_path / BASE.path(0)).read_bytes() == ONE.data
     assert staged(tmp_path) == []
+
+
+def test_a_full_disk_is_no_reason_not_to_start(tmp_path: Path) -> None:
+    class Full(Disk):
+        def create(self, path: Path) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    folder(tmp_path, Full())
+
+
+def test_a_file_whose_name_was_taken_away_is_published_all_the_same(tmp_path: Path) -> None:
+    data = folder(tmp_path)
+    file = StagedFile(data, FileId(BASE, 0))
+    file.append([ONE])
+    shutil.rmtree(tmp_path / OWN_FOLDER)
+    file.append([TWO])
+
+    assert (tmp_path / file.publish().path).read_bytes() == ONE.data + TWO.data
+    assert staged(tmp_path) == []
+
+
+def test_a_file_fetched_with_its_folder_before_the_folder_is_synced_counts_as_given(tmp_path: Path) -> None:
+    class Archiver(Disk):
+        def rename(self, old: Path, new: Path) -> None:
+            super().rename(old, new)
+            if new.suffix == ".g3":
+                shutil.rmtree(new.parent)
+
+    file = StagedFile(folder(tmp_path, Archiver()), FileId(BASE, 0))
+    file.append([ONE])
+
+    assert file.publish() == FileId(BASE, 0)
+
+
+def test_a_folder_on_another_file_system_gets_a_copy_from_who_has_the_time(tmp_path: Path) -> None:
+    class TwoVolumes(Disk):
+        def rename(self, old: Path, new: Path) -> None:
+            if new.suffix == ".g3" and old.parent != new.parent:
+                raise OSError(errno.EXDEV, "Invalid cross-device link", str(old), None, str(new))
+            super().rename(old, new)
+
+    data = folder(tmp_path, TwoVolumes())
+    file = StagedFile(data, FileId(BASE, 0))
+    file.append([ONE])
+
+    with pytest.raises(OSError, match="cross-device"):
+        file.publish()
+    published = data.publish(file.path, file.wanted, copying=True)
+    file.close()
+
+    assert [path.name for path in (tmp_path / BASE.folder).iterdir()] == [Path(published.path).name]
+    assert (tmp_path / published.path).read_bytes() == ONE.data
+
+
+def test_who_watches_the_folder_hears_of_a_whole_file(tmp_path: Path) -> None:
+    file = StagedFile(folder(tmp_path), FileId(BASE, 0))
+    file.append([ONE])
+    with Watch(tmp_path / BASE.folder) as watch:
+        file.publish()
+        events = watch.events()
+
+    assert events[0] == (IN_MOVED_TO, Path(BASE.path(0)).name)
+    assert IN_CREATE not in {mask for mask, _ in events}
 
 
 def test_a_file_system_that_can_only_replace_is_refused(tmp_path: Path) -> None:
@@ -280,7 +373,7 @@ def test_a_file_system_that_can_only_replace_is_refused(tmp_path: Path) -> None:
         def rename(self, old: Path, new: Path) -> None:
             raise OSError(errno.EINVAL, "Invalid argument", str(old), None, str(new))
 
-    with pytest.raises(UnusableFolderError, match="neither hard links nor a rename that never replaces"):
+    with pytest.raises(UnusableFolderError, match="neither a rename that never replaces nor hard links"):
         folder(tmp_path, Replaces())
     assert staged(tmp_path) == []
 

@@ -312,18 +312,19 @@ def test_whichever_call_fails_the_next_attempt_completes_the_work_and_keeps_ever
     pytest.fail("there is no end to the calls")
 
 
-def test_what_the_closed_ledger_does_not_take_any_more_is_left_for_the_next_start(place: Place) -> None:
-    staged = place.leave(WHOLE)
+def test_what_the_closed_ledger_does_not_take_any_more_the_next_start_tells(place: Place) -> None:
+    place.leave(WHOLE)
     book = Ledger(place.root, "crate1", LOG)
+    book.note(ledger.Opened(path=WANTED.path))
     book.close()
 
     (outcome,) = Recovery(DataFolder(place.root), book.note, LOG).run()
 
     assert "closed" in (outcome.trouble or "")
-    assert staged.read_bytes() == WHOLE
-    place.recover()
+    earlier = read(place.root, "crate1", Disk())
+    Recovery(DataFolder(place.root), place.told.append, LOG, earlier=earlier).run()
     assert recovered(place).path == WANTED.path
-    assert place.files() == {WANTED.path: WHOLE}
+    assert (place.root / WANTED.path).read_bytes() == WHOLE
 
 
 class Watched(dict[str, ledger.Left | None]):

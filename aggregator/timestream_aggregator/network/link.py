@@ -48,13 +48,22 @@ class Link:
             with suppress(OSError):  # it has ended
                 old.sock.shutdown(socket.SHUT_WR)
 
-    def before_lived(self) -> bool:
-        """Return whether the connection before has received as well; it is closed."""
+    def before_was_let_go(self) -> bool:
+        """Return whether the connection before stands and has received nothing; it is closed.
+
+        One that has ended, as one through a proxy does when it is half closed, says nothing of the sender.
+        """
         if self.before is None:
             return False
         with self.before as before:
             self.before = None
-            return sockets.unread(before) > 0
+            try:
+                before.recv(1, socket.MSG_PEEK)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+        return False
 
     def close(self) -> None:
         """Close it, and what is left of the one before. Safe to repeat."""

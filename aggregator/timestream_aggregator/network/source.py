@@ -240,9 +240,9 @@ class Source:
             self._dialer.note_frames()
             link.proven, link.suspect = True, False
         if link.before is not None and link.began is not None and now - link.began >= HAND_OVER:
-            lived = link.before_lived()
-            self._silences.note_end(alive=lived)
-            link.suspect = not lived and not link.proven
+            let_go = link.before_was_let_go()
+            self._silences.note_end(alive=not let_go)
+            link.suspect = let_go and not link.proven
 
     def _replace(self, old: Link) -> Link | None:
         """Return a second connection in place of `old`, or `old` if it wakes up or nothing accepts.
@@ -254,8 +254,10 @@ class Source:
         try:
             new = self._dialer.attempt(old)
         except OSError as error:
-            if old.delivered or not isinstance(error, TimeoutError):  # else the sender's backlog is full
+            if old.delivered or not isinstance(error, TimeoutError):
                 self._note_failure(error)
+            else:  # the sender's backlog is full, and `old` waits there
+                self._dialer.attempts = 0
             old.replace_at = self._dialer.not_before
             return old
         if new is None:

@@ -2,7 +2,7 @@
 
 import math
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 
 import pytest
@@ -80,3 +80,26 @@ def test_bytes_that_did_not_come_on_the_connection_before_and_stop_are_followed_
 ) -> None:
     heard.suspect = True
     assert Silences(60).due(heard) == HEARD + 2
+
+
+def send(sender: socket.socket) -> None:
+    sender.send(b"a frame")
+
+
+@pytest.mark.parametrize(
+    ("fate", "let_go"), [(send, False), (socket.socket.close, False), (socket.socket.fileno, True)],
+    ids=["goes on receiving", "ends", "stands and receives nothing"],
+)  # fmt: skip
+def test_a_silent_connection_was_let_go_if_it_stands_and_receives_nothing_while_its_successor_does(
+    fate: Callable[[socket.socket], object], *, let_go: bool
+) -> None:
+    ours, sender = socket.socketpair()
+    ours.setblocking(False)
+    with ours, sender, socket.socket() as successor:
+        target = Target(socket.AF_INET, ("127.0.0.1", 1))
+        link = Link(2, successor, target, HEARD)
+        link.succeed(Link(1, ours, target, HEARD, began=HEARD))
+        assert sender.recv(1) == b""  # the FIN
+        fate(sender)
+        assert link.before_was_let_go() is let_go
+        assert ours.fileno() == -1

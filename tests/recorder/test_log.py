@@ -48,9 +48,8 @@ def test_what_nobody_has_read_for_a_while_is_all_there_when_somebody_does(tmp_pa
             assert recorder.stop() == 0
         messages = [json.loads(line)["message"] for line in log.read_all().splitlines()]
 
-    assert messages == [
-        "recorder started", "connected", "file opened", "file published", "recorder stops", "recorder stopped",
-    ]  # fmt: skip
+    assert (messages[0], messages[-1]) == ("recorder started", "recorder stopped")
+    assert {"connected", "file opened", "file published", "recorder stops"} == set(messages[1:-1])
 
 
 def test_a_terminal_that_goes_away_is_no_fault(tmp_path: Path) -> None:

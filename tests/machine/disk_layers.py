@@ -18,6 +18,12 @@ class File:
         apply(self.cached, what)
         self.pending.append(what)
 
+    def flip(self, place: int, bit: int) -> None:
+        """Let the disk change a bit by itself."""
+        for content in (self.cached, self.durable):
+            if place < len(content):
+                content[place] ^= 1 << bit
+
     def tear(self, chance: random.Random) -> None:
         """Let each write be as many as the blocks of a disk may make of it: any part of it may be all that is done."""
         torn: list[tuple[int, bytes] | int] = []

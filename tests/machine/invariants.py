@@ -52,6 +52,7 @@ class Invariants(RuleBasedStateMachine):
         self.known: set[bytes] = set()  # frames given to files, by any run
         self.discarded = self.left = 0  # frames, by this run, that were accounted for
         self.pressed = False  # the buffer is full
+        self.damaged: set[File] = set()
         self.start(power_lost=False, recovers_first=True)
 
     # --- what may happen
@@ -201,18 +202,25 @@ class Invariants(RuleBasedStateMachine):
         """Return the frames in published and staged files; only those that nothing can take away any more."""
         found = set[bytes]()
         for path, file in self.disk.files().items():
+            if durable and not self.disk.has_lasting_name(file):
+                continue
+            content = bytes(file.durable if durable else file.cached)
             if is_published(path) or path.parent == STAGING:
-                if not durable:
-                    found.update(frames_of(bytes(file.cached))[0])
-                elif self.disk.has_lasting_name(file):
-                    found.update(frames_of(bytes(file.durable))[0])
+                found.update(frames_of(content)[0])
+            if file in self.damaged:
+                found.update(data for data in self.known if data in content)
         return found
 
     def contents(self) -> Iterator[tuple[bytes, ...]]:
-        """Yield the frames of each published and staged file, each once whatever names it has."""
+        """Yield the frames of each published and staged file, each once whatever names it has.
+
+        What was copied from behind damage counts when the damaged file is gone: until then it may be made anew.
+        """
         files = {file: path for path, file in self.disk.files().items()}
+        names = {path.name for path in files.values()}
         for file, path in files.items():
-            if is_published(path) or path.parent == STAGING:
+            copied = path.parent == STAGING and path.name.rpartition("-behind-")[0] in names
+            if (is_published(path) or path.parent == STAGING) and not copied:
                 yield frames_of(bytes(file.cached))[0]
 
     @invariant()

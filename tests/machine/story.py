@@ -83,6 +83,19 @@ class Batch:
     pause: float  # seconds, afterwards
 
 
+@dataclass(frozen=True)
+class Flip:
+    """A bit of a file changes: of which file, where as a part of its size, or of the lengths in it."""
+
+    pick: int
+    at: float
+    bit: int
+    length: bool
+
+
+FLIPS: Final = st.builds(
+    Flip, st.integers(0, 50), st.floats(0, 1, exclude_max=True), st.integers(0, 7), st.booleans()
+)
 PLANS: Final = st.lists(
     st.tuples(
         st.sampled_from("SSSSOWTNPC"),

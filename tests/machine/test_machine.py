@@ -15,13 +15,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from tests.machine.guarded_disk import frames_of, is_observation, is_published
+from tests.machine.guarded_disk import LIMIT, frames_of, is_observation, is_published
 from tests.machine.invariants import Invariants
 from tests.machine.run import STAGING
 from tests.machine.simulated_disk import Fault
-from tests.machine.story import BATCHES, FAILURES, KILLS, SHORT_WRITES, Batch
+from tests.machine.story import BATCHES, FAILURES, FLIPS, KILLS, SHORT_WRITES, Batch, Flip
 from tests.tools.long import LONG, size
 from tests.tools.made_frames import frame
+from tests.tools.plain import FieldKind, parse
 from timestream_aggregator.buffer import NoMore
 
 EXAMPLES: Final = int(os.environ.get("TIMESTREAM_MACHINE_EXAMPLES", str(size(25, 250))))
@@ -59,15 +60,29 @@ class RecorderMachine(Invariants):
         self.disk.faults += [replace(fault) for fault in faults]
         self.record(batches=batches, power_lost=power_lost, recovers_first=True)
 
-    @rule(batches=BATCHES, kill=KILLS, power_lost=st.booleans(), recovers_first=st.booleans())
+    @rule(
+        batches=BATCHES,
+        kill=KILLS,
+        flip=st.none() | FLIPS,
+        power_lost=st.booleans(),
+        recovers_first=st.booleans(),
+    )
     def record_until_killed(
-        self, *, batches: list[Batch], kill: Fault, power_lost: bool, recovers_first: bool
+        self,
+        *,
+        batches: list[Batch],
+        kill: Fault,
+        flip: Flip | None,
+        power_lost: bool,
+        recovers_first: bool,
     ) -> None:
         """Send frames, kill the recorder at one of its calls, or at the end, and start it again."""
         self.disk.faults.append(replace(kill))
         self.record(batches=batches, power_lost=False, recovers_first=True)
         if self.alive:
             self.died()
+        if flip is not None:
+            self.damage(flip=flip)
         self.start(power_lost=power_lost, recovers_first=recovers_first)
 
     def send(self, batch: Batch) -> None:
@@ -163,6 +178,30 @@ class RecorderMachine(Invariants):
             self.nothing_of_this_run_is_staged()
         self.check_disk()
         self.account_end(run)
+
+    @precondition(lambda self: self.run is None)
+    @rule(flip=FLIPS)
+    def damage(self, *, flip: Flip) -> None:
+        """Let the disk change a bit of a file that was left."""
+        files = self.disk.files()
+        there = {file for path, file in files.items() if path.parent == STAGING and file.cached}
+        there -= {file for path, file in files.items() if is_published(path)}
+        left = [file for file in dict.fromkeys(files.values()) if file in there]
+        if left:
+            file = left[flip.pick % len(left)]
+            fields = parse(bytes(file.cached), LIMIT).fields
+            lengths = [field.start for field in fields if field.kind is FieldKind.BLOB_LENGTH]
+            types = {
+                place
+                for field in fields
+                if field.kind is FieldKind.TYPE
+                for place in range(field.start, field.end)
+            }
+            places = [place for place in range(len(file.cached)) if place not in types]  # no crc covers those
+            places = lengths if flip.length and lengths else places
+            self.damaged.add(file)
+            file.flip(places[int(flip.at * len(places))], flip.bit)
+            self.must &= self.on_disk() | set(self.fetched)
 
     @rule(pick=st.integers(0, 50))
     def fetch(self, *, pick: int) -> None:

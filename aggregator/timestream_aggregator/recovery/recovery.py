@@ -9,6 +9,7 @@ the damage is cut off. Running it again goes on. A file that somebody is writing
 import errno
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,8 +28,8 @@ from timestream_aggregator.recovery.scan import Frames, Part, Scan, pieces, scan
 from timestream_api import ledger
 from timestream_api.report import LossCause
 
-BEHIND: Final = "-behind"
-"""Ends the staged name of what stood behind damage; before it is the name of the damaged file."""
+_BEHIND: Final = re.compile(r"(?P<file>.+)-behind-(?P<at>[0-9a-f]{1,16})")
+"""The staged name of what stood behind damage: that of the damaged file, and where the damage begins in it."""
 NICENESS: Final = 10  # recording comes first
 RETRY_EVERY: Final = 60.0  # seconds
 
@@ -165,10 +166,11 @@ class Recovery:
                 self._strangers.append(name)
                 continue
             self._folder.reserve(path)
-            if name.removesuffix(BEHIND) in names - {name}:
-                continue
-            parted = name.endswith(BEHIND) or name + BEHIND in names
-            self._left[name] = None if parted else earlier.left.get(path)
+            behind = _BEHIND.fullmatch(name)
+            if behind is None:
+                self._left[name] = earlier.left.get(path)
+            elif behind["file"] not in names:
+                self._left[name] = None
 
     def _untried(self, tried: set[str]) -> str | None:
         with self._changed:
@@ -232,6 +234,7 @@ class Recovery:
         if wanted is None:  # it is a probe
             return self._remove_probe(path, fd)
         found = scan(self._disk, fd, self._pause)
+        self._look_behind(path, found.size)
         standing = self._standing(path, fd, wanted)
         if standing is not None:
             self._note_losses(path.name, found, wanted)
@@ -252,7 +255,7 @@ class Recovery:
 
     def _publish(self, path: Path, wanted: FileId) -> FileId:
         """Give the file its name. What stood behind damage gets the next one, which the ledger has to know before."""
-        if path.name.endswith(BEHIND) and path.name not in self._promised:
+        if _BEHIND.fullmatch(path.name) and path.name not in self._promised:
             promised = self._promised[path.name] = self._folder.promise(wanted.base)
             self._tell(ledger.Opened(path=promised.path))
         return self._folder.publish(path, self._promised.get(path.name, wanted), copying=True)
@@ -296,7 +299,7 @@ class Recovery:
             self._copy(fd, iter([(found.head.bytes, found.size)]), kept)
         if found.behind.frames:
             behind = Frames(self._disk, fd, self._pause).stretches(found.head.bytes)
-            self._copy(fd, behind, path.with_name(path.name + BEHIND))
+            self._copy(fd, behind, path.with_name(f"{path.name}-behind-{found.head.bytes:x}"))
         self._note_losses(path.name, found, wanted)
         if found.rest and found.head.frames:
             self._disk.truncate(fd, found.head.bytes)
@@ -385,10 +388,23 @@ class Recovery:
     def _forget(self, path: Path) -> None:
         """Take the staged name away; what stood behind damage in the file is next."""
         self._folder.forget(path)
-        behind = path.name + BEHIND
-        if behind in self._disk.names(self._folder.staging):
+        for behind in self._behind(path.name):
             with self._changed:
-                self._left.setdefault(behind, None)
+                self._left.setdefault(behind[0], None)
+
+    def _behind(self, name: str) -> list[re.Match[str]]:
+        """Return the names of what stood behind damage in the file `name`."""
+        there = map(_BEHIND.fullmatch, self._disk.names(self._folder.staging))
+        return [match for match in there if match and match["file"] == name]
+
+    def _look_behind(self, path: Path, size: int) -> None:
+        """Remove copies of what is still in the file, and would be published twice if the damage is not there now."""
+        for behind in self._behind(path.name):
+            if int(behind["at"], 16) < size:
+                self._folder.forget(path.with_name(behind[0]))
+            else:  # it was cut off, and then the file was compared with what it should hold
+                with self._changed:
+                    self._left[path.name] = None
 
     def _give_up(self, name: str, why: str) -> Outcome:
         self._log.error("a left file cannot be recovered", extra={"path": name, "why": why})

@@ -6,6 +6,7 @@ import random
 import re
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -288,6 +289,24 @@ def test_files_are_numbered_in_the_order_of_their_frames_behind_all_others(place
     assert (first.path, second.path) == (WANTED.base.path(4), WANTED.base.path(5))
     assert place.published()[WANTED.base.path(4)] == b"".join(frames[:2])
     assert place.published()[WANTED.base.path(5)] == b"".join(frames[2:])
+
+
+def test_damage_that_is_gone_when_recovery_is_taken_up_again_leaves_nothing_twice(tmp_path: Path) -> None:
+    frames, whole = stream(), b"".join(stream())
+    data = bytearray(whole)
+    data[len(frames[0])] ^= 4
+    for at in range(1, 400):
+        place = Place(tmp_path / str(at))
+        path = place.leave(bytes(data))
+        disk = FailingDisk(fails_at=at, times=1000)
+        with suppress(OSError):
+            place.recover(disk)
+        if not path.exists():
+            break
+        if path.stat().st_size == len(whole):
+            path.write_bytes(whole)
+        place.recover()
+        assert b"".join(place.published().values()) in {whole, frames[0] + b"".join(frames[2:])}
 
 
 @pytest.mark.parametrize("spoilt", [0, 1])

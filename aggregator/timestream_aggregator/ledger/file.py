@@ -107,19 +107,25 @@ class Ledger:
             lost = len(self._queue) + self._dropped
             self._queue.clear()
             self._dropped, self._unsynced = 0, False
-            if self._fd >= 0:
-                fd, self._fd = self._fd, -1
-                self._disk.close(fd)
+            self._let_go()
         if lost:
             self._log.error("lines of the ledger are lost", extra={"lines": lost, "why": self._told})
 
     def _write(self) -> None:
+        if self._fd >= 0 and not self._disk.is_at(self._fd, self.path):
+            self._log.warning("the ledger was taken away, another is begun", extra={"path": str(self.path)})
+            self._let_go()
         if self._fd < 0:
             self._fd = self._open()
         while self._queue:
             self._append(self._queue[0].encode())
             self._queue.popleft()
         self._told = None
+
+    def _let_go(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            self._disk.close(fd)
 
     def _append(self, line: bytes) -> None:
         """Write one line, in one call; one that began and was not ended gets an end first."""
@@ -133,6 +139,7 @@ class Ledger:
 
     def _open(self) -> int:
         """Return a descriptor of the file, which ends in a whole line or is known not to."""
+        self._disk.make_folder(self.path.parent)
         fd = self._disk.open_end(self.path)
         try:
             self._disk.sync_folder(self.path.parent)
@@ -185,6 +192,8 @@ class Ledger:
 
     def _note_failure(self, error: OSError) -> None:
         self._not_before = self._clock.monotonic() + RETRY_AFTER
+        if error.errno in {errno.ESTALE, errno.EBADF}:  # the descriptor is of no use any more
+            self._let_go()
         if str(error) != self._told:
             self._told = str(error)
             self._log.error("the ledger cannot be written, its lines wait", extra={"why": str(error)})

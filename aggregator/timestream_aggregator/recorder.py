@@ -23,6 +23,7 @@ from timestream_api.settings import RecorderSettings
 
 VERSION: Final = version("timestream-aggregator")
 DISK_PATIENCE: Final = 10.0  # seconds that a failing disk gets, once the recorder has to stop
+_LOOK_AGAIN: Final = 0.02  # seconds
 _PATIENCE: Final = 2.0  # seconds that a thread gets to notice that it has to stop
 
 
@@ -86,10 +87,13 @@ class Recorder:
         self._parts.readback.finish(self._read_back_until - self._clock.monotonic())
 
     def _stop_others(self) -> None:
-        """Let recovery end first: it tells the ledger things, and the writer closes it."""
+        """Let recovery end first, after one more try: it tells the ledger things, and the writer closes that."""
+        deadline = self._clock.monotonic() + _PATIENCE
+        self._parts.recovery.try_again()
+        while self._parts.recovery.pending and self._clock.monotonic() < deadline:
+            self._clock.sleep(_LOOK_AGAIN)
         self._parts.recovery.stop()
         self._parts.storage.stop()
-        deadline = self._clock.monotonic() + _PATIENCE
         for thread in self._others:
             thread.join(max(0.0, deadline - self._clock.monotonic()))
 
@@ -108,7 +112,8 @@ class Recorder:
     @property
     def incomplete(self) -> bool:
         """Whether the disk did not take all that was received before the end."""
-        return self._parts.output.unwritten > 0 or self._parts.output.left > 0 or self._writer.is_alive()
+        parts = self._parts
+        return parts.output.unwritten > 0 or parts.recovery.pending > 0 or self._writer.is_alive()
 
     def ill(self) -> str | None:
         """Return why a restart would help, or None. A failing disk or a silent sender is no reason."""

@@ -41,16 +41,16 @@ class Since(Enum):
 class Point:
     """A kind of system call; only those on `path` of the recorder's own folder, if there is one.
 
-    `linked` is False for a disk that has no hard links, so that files get their names by renameat2.
+    `linked` is for a disk that cannot rename without replacing, so that files get their names by linkat.
     """
 
     since: Since
     call: str
     path: str | None = None
-    linked: bool = True
+    linked: bool = False
 
     def __str__(self) -> str:
-        links = "" if self.linked else ", no links"
+        links = ", linked" if self.linked else ""
         return f"{self.call} of {self.path or 'files'}, from {self.since.name.lower()}{links}"
 
     @property
@@ -61,14 +61,14 @@ class Point:
     def options(self, folder: Path, inject: str) -> list[str]:
         """Return the options of strace that do `inject` to these calls."""
         where = ["-P", str(folder / OWN_FOLDER / self.path)] if self.path else []
-        links = [] if self.linked else ["-e", "inject=linkat:error=EPERM"]
-        calls = {self.call, *([] if self.linked else ["linkat"])}
+        links = ["-e", "inject=renameat2:error=EINVAL"] if self.linked else []
+        calls = {self.call, *(["renameat2"] if self.linked else [])}
         return [*where, "-e", f"trace={','.join(calls)}", *links, "-e", f"inject={self.call}:{inject}"]
 
 
 LEDGER: Final = "ledger.jsonl"
 POINTS: Final = [
-    *(Point(Since.START, call) for call in ("mkdir", "openat", "linkat", "unlink", "fsync")),
+    *(Point(Since.START, call) for call in ("mkdir", "openat", "renameat2", "unlink", "fsync")),
     *(Point(Since.START, call, LEDGER) for call in ("openat", "write", "fdatasync")),
     *(
         Point(Since.RUNNING, call)
@@ -80,12 +80,12 @@ POINTS: Final = [
             "fdatasync",
             "ftruncate",
             "fsync",
-            "linkat",
+            "renameat2",
             "unlink",
         )
     ),
 ]
-WITHOUT_LINKS: Final = [Point(Since.START, "renameat2", linked=False)]
+LINKED: Final = [Point(Since.START, "linkat", linked=True), Point(Since.START, "unlink", linked=True)]
 
 
 @dataclass(frozen=True, slots=True)

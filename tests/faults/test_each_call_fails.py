@@ -26,7 +26,7 @@ pytestmark = [*needs_strace, pytest.mark.timeout(size(240, 900))]
 AT_WORK = [point for point in POINTS if point.since is Since.RUNNING or point.path] + [
     Point(Since.RUNNING, "close", "staging")
 ]
-AT_START = [Point(Since.START, call) for call in ("mkdir", "linkat", "fsync")]
+AT_START = [Point(Since.START, call) for call in ("mkdir", "renameat2", "fsync")]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.account import Account, assert_spt3g_reads, assert_untouched, contents, settle
-from tests.faults.points import LEDGER, POINTS, WITHOUT_LINKS, Point, Since, injected, needs_strace, rehearse
+from tests.faults.points import LEDGER, LINKED, POINTS, Point, Since, injected, needs_strace, rehearse
 from tests.faults.rehearsal import FIRST, SECOND, SENT, is_staged, record, session, until
 from tests.faults.warm import Warm
 from tests.tools.raw_server import RawServer
@@ -24,7 +24,7 @@ THIRD = session(1_700_000_200, scans=2, payload=1_000)
 RECOVERY = [
     *(
         Point(Since.START, call)
-        for call in ("openat", "flock", "mkdir", "pwritev2", "ftruncate", "fsync", "linkat", "unlink")
+        for call in ("openat", "flock", "mkdir", "pwritev2", "ftruncate", "fsync", "renameat2", "unlink")
     ),
     *(Point(Since.START, call, LEDGER) for call in ("openat", "write", "fdatasync")),
 ]
@@ -51,7 +51,7 @@ def left(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Left:
     return leave_behind(warm, tmp_path_factory.mktemp("left") / "data")
 
 
-@pytest.mark.parametrize("point", POINTS + WITHOUT_LINKS, ids=str)
+@pytest.mark.parametrize("point", POINTS + LINKED, ids=str)
 def test_a_killed_recorder_leaves_nothing_that_is_lost_but_what_was_on_its_way(
     tmp_path: Path, warm: Warm, point: Point
 ) -> None:
@@ -206,7 +206,7 @@ def recover_with(warm: Warm, folder: Path, point: Point, n: int) -> int | None:
 
 def leave_behind(warm: Warm, folder: Path) -> Left:
     """Leave files of all kinds."""
-    rehearse(warm, folder, Point(Since.RUNNING, "linkat"), "signal=KILL:when=1")
+    rehearse(warm, folder, Point(Since.RUNNING, "renameat2"), "signal=KILL:when=1")
     sent, there = list(SENT), on_disk(folder)
 
     def leave(number: int, spoil: Callable[[bytes], bytes], good: Iterable[int]) -> Path:

@@ -174,7 +174,7 @@ class RecorderMachine(Invariants):
         if self.run is None:
             return
         assert not going
-        if not run.output.left:
+        if not run.recovery.pending:
             self.nothing_of_this_run_is_staged()
         self.check_disk()
         self.account_end(run)

@@ -41,7 +41,7 @@ class StagedFile:
         self.frames = 0
         self.crc = 0  # CRC-32C of the first `size` bytes, as they were received
         self._published: FileId | None = None
-        self._settled = False
+        self.settled = False  # the final name is on the disk
         self._doubtful = False
         self._named = False  # the staged name is on the disk: without it a loss of power takes the bytes too
         try:
@@ -84,9 +84,9 @@ class StagedFile:
                 self._come_back()
             self._make_durable()
             self._published = self._folder.publish(self.path, self.wanted)
-        if not self._settled:
+        if not self.settled:
             self._folder.settle(self._published)
-            self._settled = True
+            self.settled = True
             settled(self._published)
         self._folder.forget(self.path)
         self.close()

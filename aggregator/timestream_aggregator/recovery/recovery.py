@@ -31,7 +31,8 @@ from timestream_api.report import LossCause
 _BEHIND: Final = re.compile(r"(?P<file>.+)-behind-(?P<at>[0-9a-f]{1,16})")
 """The staged name of what stood behind damage: that of the damaged file, and where the damage begins in it."""
 NICENESS: Final = 10  # recording comes first
-RETRY_EVERY: Final = 60.0  # seconds
+RETRY_FIRST: Final = 1.0  # seconds
+RETRY_EVERY: Final = 60.0  # at most
 
 
 class InterruptedRecoveryError(Exception):
@@ -77,6 +78,9 @@ class Recovery:
         self._log = log
         earlier = earlier or History()
         self._unended = list(earlier.unended)
+        self._told: set[str] = set()  # files that were told of under their final names
+        self._complaints: dict[str, str] = {}  # why files cannot be recovered, as the log has heard
+        self._opened = set(earlier.unended)  # names of files that the ledger expects
         self._noted = earlier.lost.copy()
         self._left: dict[str, ledger.Left | None] = {}
         self._doubtful: set[str] = set()  # files that could not be published in this run
@@ -88,6 +92,7 @@ class Recovery:
         self._changed = threading.Condition()
         self._stopping = False
         self._new = False  # a file was taken that has not been tried
+        self._pause_before_next = RETRY_FIRST
         self.caught_up = threading.Event()
         """All that was left before this was made has been tried."""
         self.count = 0  # files published; its own thread alone changes it
@@ -109,12 +114,22 @@ class Recovery:
         finally:
             self.caught_up.set()
 
-    def take(self, name: str, left: ledger.Left) -> None:
-        """Recover the staged file `name` too, which should hold what `left` says. Any thread may call this."""
+    def take(self, name: str, left: ledger.Left | None) -> None:
+        """Recover the staged file `name` too, which should hold what `left` says. Any thread may call this.
+
+        Without `left` it has its final name and was told of: only the staged one is taken away.
+        """
         with self._changed:
             self._left[name], self._new = left, True
-            self._doubtful.add(name)
+            (self._told if left is None else self._doubtful).add(name)
+            self._pause_before_next = RETRY_FIRST
             self._changed.notify()
+
+    @property
+    def pending(self) -> int:
+        """How many files could not be published in this run, and are not recovered yet."""
+        with self._changed:
+            return len(self._doubtful & self._left.keys())
 
     def try_again(self) -> None:
         """Try what failed again: the disk works. Any thread may call this."""
@@ -131,7 +146,9 @@ class Recovery:
     def _wait(self) -> None:
         """Wait until there is something to recover, or to try again."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._new, RETRY_EVERY if self._left else None)
+            pause = self._pause_before_next if self._left else None
+            self._pause_before_next = min(self._pause_before_next * 2, RETRY_EVERY)
+            self._changed.wait_for(lambda: self._stopping or self._new, pause)
         self._pause()
 
     def run(self) -> list[Outcome]:
@@ -254,11 +271,17 @@ class Recovery:
         return None
 
     def _publish(self, path: Path, wanted: FileId) -> FileId:
-        """Give the file its name. What stood behind damage gets the next one, which the ledger has to know before."""
+        """Give the file its name. The ledger knows it before: by that line a start after a crash finds the file.
+
+        What stood behind damage gets the next name.
+        """
         if _BEHIND.fullmatch(path.name) and path.name not in self._promised:
-            promised = self._promised[path.name] = self._folder.promise(wanted.base)
-            self._tell(ledger.Opened(path=promised.path))
-        return self._folder.publish(path, self._promised.get(path.name, wanted), copying=True)
+            self._promised[path.name] = self._folder.promise(wanted.base)
+        wanted = self._promised.get(path.name, wanted)
+        if wanted.path not in self._opened:
+            self._tell(ledger.Opened(path=wanted.path))
+            self._opened.add(wanted.path)
+        return self._folder.publish(path, wanted, copying=True)
 
     def _write_again(self, fd: int, size: int) -> None:
         """Write the first `size` bytes over themselves: after a failed sync the kernel takes them for written."""
@@ -355,7 +378,8 @@ class Recovery:
     def _finish(self, path: Path, wanted: FileId, final: FileId, outcome: Outcome, found: Scan) -> Outcome:
         """Tell of a file that has its final name, and take the other one away."""
         self._folder.settle(final)
-        self._tell_recovered(final, outcome, found.head, None if final == wanted else wanted.path)
+        if path.name not in self._told:
+            self._tell_recovered(final, outcome, found.head, None if final == wanted else wanted.path)
         self._forget(path)
         return replace(outcome, path=final.path, bytes=found.head.bytes)
 
@@ -407,7 +431,9 @@ class Recovery:
                     self._left[path.name] = None
 
     def _give_up(self, name: str, why: str) -> Outcome:
-        self._log.error("a left file cannot be recovered", extra={"path": name, "why": why})
+        if self._complaints.get(name) != why:
+            self._complaints[name] = why
+            self._log.error("a left file cannot be recovered, trying on", extra={"path": name, "why": why})
         return Outcome(name, trouble=why)
 
     def _pause(self) -> None:

@@ -92,8 +92,8 @@ class Observers:
     ledger: Ledger
     losses: Losses
     published: Callable[[FileFacts], None] = lambda _: None
-    left: Callable[[str, Left], None] = lambda _name, _left: None
-    """The staged file of that name could not be published, and this is what should be in it."""
+    left: Callable[[str, Left | None], None] = lambda _name, _left: None
+    """A staged file could not be published, and this is what should be in it; None if only its name is too many."""
     healed: Callable[[], None] = lambda: None
     """The disk works again."""
     changed: Callable[[], None] = lambda: None
@@ -126,7 +126,6 @@ class StreamFiles:
         self._discards = Discards(observers.losses)
         self._told_discards = 0.0
         self.unwritten = 0  # frames discarded since the recorder had to stop
-        self.left = 0  # files that could not be published since then
         self._wanted: FileId | None = None
         self._acquired = Acquired(self._clock.utc())
         self._file: StagedFile | None = None
@@ -285,9 +284,11 @@ class StreamFiles:
         """Leave what the file holds in the staging folder, for recovery; nobody else gets its name."""
         self._gone()
         file.close()
+        if file.settled:  # only its staged name is too many
+            self._tell.left(file.path.name, None)
+            return
         if not self._tally.recorded:  # it is recovered like others, and found empty
             return
-        self.left += self._patience.stopping
         self._log.error(
             "left unpublished",
             extra={"path": file.wanted.path, "frames": file.frames, "why": self._patience.why},

@@ -17,6 +17,8 @@ from crc32c import crc32c
 
 PIECE: Final = 1 << 20  # bytes
 NICENESS: Final = 19
+REFUSALS: Final = (RuntimeError, ValueError, MemoryError)
+"""What spt3g's reader raises about bytes that it cannot read."""
 
 
 def main() -> int:
@@ -47,14 +49,15 @@ def reread(path: str, wanted: int) -> dict[str, object]:
 
 def _checksums(path: str) -> tuple[int, int, str]:
     size, crc, digest = 0, 0, hashlib.sha256()
-    for piece in _pieces(path):
+    for piece in pieces(path):
         size += len(piece)
         crc = crc32c(piece, crc)
         digest.update(piece)
     return size, crc, digest.hexdigest()
 
 
-def _pieces(path: str) -> Iterator[bytes]:
+def pieces(path: str | Path) -> Iterator[bytes]:
+    """Yield the bytes of a file."""
     with Path(path).open("rb", buffering=0) as file:
         while piece := file.read(PIECE):
             yield piece
@@ -62,25 +65,30 @@ def _pieces(path: str) -> Iterator[bytes]:
 
 def _load(path: str) -> tuple[int, str | None]:
     """Return how many frames spt3g loads, and why it stopped if it did before the end."""
-    reader, frames, start = _open_reader(path), 0, 0
+    reader, frames, start = open_reader(path), 0, 0
     try:
         while read := reader.Process(None):
             if not len(read[0]) and not int(read[0].type):  # it takes zeros for that
                 return frames, f"spt3g finds an empty frame without a type at byte {start}"
             frames += 1
             start = reader.tell()
-    except (RuntimeError, ValueError, MemoryError) as error:
-        words = str(error).partition("\n")[0].partition(" (in ")[0]
-        return frames, f"spt3g does not load the frame at byte {start}: {words}"
+    except REFUSALS as error:
+        return frames, f"spt3g does not load the frame at byte {start}: {in_short(error)}"
     return frames, None
 
 
-def _open_reader(path: str) -> Any:
-    from spt3g import core  # noqa: PLC0415 - half a second, after the priority is low
+def open_reader(path: str | Path) -> Any:
+    """Return spt3g's reader, which has no types, and keep spt3g from writing messages of its own."""
+    from spt3g import core  # noqa: PLC0415 - 60 MB and half a second: of those who need it, at low priority
 
     spt3g = cast("Any", core)
     spt3g.G3Logger.global_logger = spt3g.G3MultiLogger(spt3g.G3LoggerVector())
-    return spt3g.G3Reader(path)
+    return spt3g.G3Reader(str(path))
+
+
+def in_short(error: BaseException) -> str:
+    """Return what spt3g says, without the place in its sources."""
+    return str(error).partition("\n")[0].partition(" (in ")[0]
 
 
 def _step_back() -> None:

@@ -6,8 +6,8 @@ what the ledger of its data folder says: size, frames, numbers, CRC-32C, and sha
 before. One file is open at a time, and one frame in memory. Of the contents only the keys of the streamer are
 unpacked: spt3g alone does not know the instruments' own classes. The crc vouches for the rest.
 
-`reading` takes a file through both readers, `checking` compares with the ledger, `text` writes, `g3reader` leads
-to spt3g.
+`reading` takes a file through both readers, `checking` compares with the ledger, `text` writes, `g3reader` looks
+into spt3g's frames.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from timestream_aggregator.commands.verify.checking import Checker, Folder
+from timestream_aggregator.commands.verify.checking import Checker
 from timestream_aggregator.commands.verify.file_report import FileReport
-from timestream_aggregator.commands.verify.text import Json, Printer, Table, VerifyTotals
+from timestream_aggregator.commands.verify.text import Json, Table, VerifyTotals
 from timestream_aggregator.core.naming import SUFFIX
 from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_api.settings import LARGEST_FRAME
@@ -92,32 +92,27 @@ def verify(path: Path, largest_frame: int = LARGEST_FRAME) -> FileReport:
     return Checker(largest_frame).verify(path)
 
 
-def _texts(paths: Sequence[Path], checker: Checker, output: Printer, totals: VerifyTotals) -> Iterator[str]:
+def _texts(
+    paths: Sequence[Path], checker: Checker, output: Json | Table, totals: VerifyTotals
+) -> Iterator[str]:
     """Verify, and yield what is found as soon as it is.
 
     Raises:
         UnreadableError: a folder or a ledger cannot be read.
     """
     try:
-        yield output.begin()
+        yield output.head
         for path in find(paths):
             report = checker.verify(path)
             totals.add(report)
             yield output.file(report)
-        for folder in _folders(paths, checker):
+        folders = (checker.folder(path) for path in dict.fromkeys(paths) if path.is_dir())
+        for folder in filter(None, folders):
             totals.add_folder(folder)
             yield output.folder(folder)
         yield output.end(totals)
     except OSError as error:
         raise UnreadableError(f"{error.filename}: {error.strerror}") from error
-
-
-def _folders(paths: Sequence[Path], checker: Checker) -> Iterator[Folder]:
-    """Yield those of `paths` that are folders with a ledger, each once."""
-    for path in dict.fromkeys(paths):
-        folder = checker.folder(path) if path.is_dir() else None
-        if folder is not None:
-            yield folder
 
 
 def _refuse(error: OSError) -> None:

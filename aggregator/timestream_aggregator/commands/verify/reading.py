@@ -5,29 +5,19 @@ to be whole and to have a good crc. One frame and one piece of the file are in m
 """
 
 import hashlib
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from crc32c import crc32c
 
 from timestream_aggregator.commands.verify.file_report import Count, FileReport
-from timestream_aggregator.commands.verify.g3reader import (
-    REFUSALS,
-    G3Reader,
-    ReadFrame,
-    moment_of,
-    open_reader,
-    type_of,
-    whole_number,
-)
+from timestream_aggregator.commands.verify.g3reader import moment_of, type_of, whole_number
 from timestream_aggregator.core.naming import SUFFIX
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
 from timestream_aggregator.ledger.summary import FileEntry
+from timestream_aggregator.readback.helper import REFUSALS, in_short, open_reader, pieces
 
-PIECE: Final = 1 << 20  # bytes
 _FOUND: Final = "Expected a G3 frame and found "
 
 
@@ -64,13 +54,13 @@ class _Reading:
     good: int = 0  # frames after the first trouble
     bad: int = 0
     at: int = 0  # where the next frame begins
-    reader: G3Reader | None = field(default=None)
+    reader: Any = None  # spt3g's, once it is needed
 
     def run(self, *, hashing: bool) -> None:
         """Read all of the file, for its checksums also what follows the first trouble."""
         report = self.count.report
         crc, size, digest = 0, 0, hashlib.sha256() if hashing else None
-        for piece in _pieces(self.path):
+        for piece in pieces(self.path):
             crc, size = crc32c(piece, crc), size + len(piece)
             if digest is not None:
                 digest.update(piece)
@@ -112,7 +102,7 @@ class _Reading:
             end = self.reader.tell()
         except REFUSALS as error:
             what = f"is odd, {own.why}," if isinstance(own, Damaged) else "is whole, but"
-            return f"the frame at byte {self.at} {what} spt3g says {_first_line(error)!r}"
+            return f"the frame at byte {self.at} {what} spt3g says {in_short(error)!r}"
         if not found:
             return f"the frame at byte {self.at} is whole, but spt3g takes the file to end there"
         theirs = found[0]
@@ -121,7 +111,7 @@ class _Reading:
             return f"spt3g finds another frame at byte {self.at}: of type {kind}, up to byte {end}"
         return self._count(own, theirs)
 
-    def _count(self, own: Frame | Damaged, theirs: ReadFrame) -> str | None:
+    def _count(self, own: Frame | Damaged, theirs: Any) -> str | None:
         """Count a frame, with its own numbers where they are known; return what is wrong if spt3g reads others."""
         numbers = {name: whole_number(theirs, name) for name in ("session_id", "frame_num")}
         if isinstance(own, Frame):
@@ -163,20 +153,5 @@ class _Reading:
         try:
             more = self.reader.Process(None) if self.reader is not None else ()
         except REFUSALS as error:
-            return f"after the last frame spt3g says {_first_line(error)!r}"
+            return f"after the last frame spt3g says {in_short(error)!r}"
         return "spt3g finds more frames than there are" if more else None
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    """Yield the bytes of a file."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        while piece := os.read(fd, PIECE):
-            yield piece
-    finally:
-        os.close(fd)
-
-
-def _first_line(error: BaseException) -> str:
-    """Return what spt3g says, without the place in its sources."""
-    return str(error).partition("\n")[0].partition(" (in ")[0]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import chain, islice
-from typing import Final, Protocol
+from typing import Final
 
 from timestream_aggregator.commands.inventory import counted
 from timestream_aggregator.commands.verify.checking import Folder
@@ -34,11 +34,9 @@ class VerifyTotals:
 
     def add(self, report: FileReport) -> None:
         """Count a file."""
-        self.files, self.frames, self.bytes = (
-            self.files + 1,
-            self.frames + report.frames,
-            self.bytes + report.bytes,
-        )
+        self.files += 1
+        self.frames += report.frames
+        self.bytes += report.bytes
         self.bad += bool(report.trouble)
         self.known += sum(last - first + 1 for first, last in report.known)
 
@@ -56,44 +54,19 @@ class VerifyTotals:
     def outcome(self) -> str:
         """Return the result in a few words."""
         words = [
+            ("all good", self.good),
+            ("nothing to verify", not self.files),
             (f"trouble in {self.bad}", self.bad),
             (f"{self.absent:,} published and not here", self.absent),
             (f"{self.left} left over", self.left),
         ]
-        said = [text for text, number in words if number]
-        if self.good:
-            said.insert(0, "all good")
-        elif not self.files:
-            said.insert(0, "nothing to verify")
-        return ", ".join(said)
-
-
-class Printer(Protocol):
-    """Writes what is found as soon as it is."""
-
-    def begin(self) -> str:
-        """Return what comes first."""
-        ...
-
-    def file(self, report: FileReport) -> str:
-        """Return what there is to say of a file."""
-        ...
-
-    def folder(self, folder: Folder) -> str:
-        """Return what there is to say of a folder."""
-        ...
-
-    def end(self, totals: VerifyTotals) -> str:
-        """Return what comes last."""
-        ...
+        return ", ".join(text for text, holds in words if holds)
 
 
 class Json:
     """A line with an object for each file; then lines with the keys `folder` and, the last one, `summary`."""
 
-    def begin(self) -> str:
-        """Return nothing: there is no head."""
-        return ""
+    head: Final = ""
 
     def file(self, report: FileReport) -> str:
         """Return the line of a file."""
@@ -118,7 +91,7 @@ class Json:
                 "quarantined_bytes": summary.quarantined_bytes,
                 "dropped_lines": summary.dropped,
             }
-        return json.dumps(values, default=_iso) + "\n"
+        return json.dumps(values, default=datetime.isoformat) + "\n"
 
     def end(self, totals: VerifyTotals) -> str:
         """Return the last line."""
@@ -128,15 +101,12 @@ class Json:
 class Table:
     """A line for each file, its troubles below; then what the ledger tells of the folder, and a summary."""
 
+    head: Final = _COLUMNS.format(
+        "", "FRAMES", "BYTES", "FIRST (UTC)", "LAST (UTC)", "SESSION", "FRAME_NUM", "TYPES", "FILE"
+    )
+
     def __init__(self, *, moved_is_fine: bool) -> None:
         self._moved_is_fine = moved_is_fine
-
-    def begin(self) -> str:
-        """Return the head."""
-        head = (
-            "", "FRAMES", "BYTES", "FIRST (UTC)", "LAST (UTC)", "SESSION", "FRAME_NUM", "TYPES", "FILE",
-        )  # fmt: skip
-        return _COLUMNS.format(*head)
 
     def file(self, report: FileReport) -> str:
         """Return the lines of one file."""
@@ -252,8 +222,3 @@ def _short(moment: str | None) -> str:
 
 def _moment(moment: datetime) -> str:
     return _short(moment.isoformat())
-
-
-def _iso(moment: datetime) -> str:
-    """Return a time as JSON has it."""
-    return moment.isoformat()

@@ -54,7 +54,7 @@ def send(endpoint: Endpoint, order: dict[str, Any]) -> dict[str, object]:
     if order["fault"]:
         position = (order["keys"].get("session_id"), order["keys"].get("frame_num"))
         endpoint.disturb(position, parse(order["fault"]))
-    endpoint.send(frame)
+    endpoint.listener.send(frame)
     told: dict[str, object] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     return told | ({"data": data.hex()} if order["want_bytes"] else {})
 
@@ -62,12 +62,12 @@ def send(endpoint: Endpoint, order: dict[str, Any]) -> dict[str, object]:
 def obey(endpoint: Endpoint, order: dict[str, Any]) -> dict[str, object]:
     """Carry out one command other than `exit` and return the answer."""
     if order["do"] == "hang_up":
-        endpoint.drain(EXIT_SECONDS, threading.Event())  # what was sent before is on its way first
-        endpoint.hang_up()
+        endpoint.listener.drain(EXIT_SECONDS, threading.Event())  # what was sent before is on its way first
+        endpoint.listener.hang_up()
         return {}
     if order["do"] == "happen":
         endpoint.happen(parse(order["fault"]))
-        return {"inner_port": endpoint.inner_port}
+        return {"inner_port": endpoint.listener.port}
     frames: list[dict[str, object]] = []
     for frame in order["frames"]:
         frames.append(send(endpoint, frame))
@@ -78,11 +78,11 @@ def obey(endpoint: Endpoint, order: dict[str, Any]) -> dict[str, object]:
 def main() -> None:
     address, port, queue, relay = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "relay"
     endpoint = Endpoint(address, port, relayed=relay, queue=queue)
-    print(json.dumps({"port": endpoint.port, "inner_port": endpoint.inner_port}), flush=True)
+    print(json.dumps({"port": endpoint.port, "inner_port": endpoint.listener.port}), flush=True)
     for line in sys.stdin:
         order = json.loads(line)
         if order["do"] == "exit":
-            drained = endpoint.drain(EXIT_SECONDS, threading.Event())
+            drained = endpoint.listener.drain(EXIT_SECONDS, threading.Event())
             drained = endpoint.close(EXIT_SECONDS) and drained
             print(json.dumps({"drained": drained}), flush=True)
             return

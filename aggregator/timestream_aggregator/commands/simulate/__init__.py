@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import fields, replace
-from types import FrameType
 from typing import Final
 
 from timestream_aggregator.commands.simulate import faults
@@ -71,7 +70,9 @@ def run(args: argparse.Namespace) -> int:
         field.name: given[field.name] for field in fields(Plan) if field.name in given.keys() - {"faults"}
     }
     plan = replace(Plan(**shape), faults=tuple(given.get("faults", ())))
-    stop = _stopped_by(signal.SIGTERM, signal.SIGINT)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
     try:
         relayed = any(fault.kind in faults.OF_THE_LINE for fault in plan.faults)
         endpoint = Endpoint(args.address, args.port, relayed=relayed)
@@ -83,18 +84,6 @@ def run(args: argparse.Namespace) -> int:
     with to_standard_error("info"):
         send(plan, endpoint, stop)
     return 0
-
-
-def _stopped_by(*signals: signal.Signals) -> threading.Event:
-    """Return an event that each of `signals` sets."""
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in signals:
-        signal.signal(number, on_signal)
-    return stop
 
 
 def _whole(least: int) -> Callable[[str], int]:
@@ -110,7 +99,6 @@ def _whole(least: int) -> Callable[[str], int]:
 
 
 def _port(text: str) -> int:
-    """Return a TCP port."""
     value = int(text)
     if not 0 <= value <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is no TCP port: those are 0 to 65535")
@@ -139,7 +127,6 @@ def _numbers(text: str) -> frozenset[int]:
 
 
 def _fault(text: str) -> faults.Fault:
-    """Return a fault."""
     try:
         return faults.parse(text)
     except ValueError as error:

@@ -1,11 +1,9 @@
 """What clients meet: the sender itself, or a relay before it where the faults need one."""
 
-import threading
 import time
 from typing import Final
 
 from timestream_aggregator.commands.simulate.faults import Fault, FaultKind
-from timestream_aggregator.commands.simulate.g3sender import G3Frame
 from timestream_aggregator.commands.simulate.listener import Listener
 from timestream_aggregator.commands.simulate.relay import Position, Relay
 
@@ -13,7 +11,7 @@ _INSIDE: Final = "127.0.0.1"
 
 
 class Endpoint:
-    """A sender on one address, and what can be done to it.
+    """A sender on one address, its `listener`, and what can be done to it.
 
     Raises:
         OSError: the address is not ours, or the port is taken.
@@ -21,24 +19,15 @@ class Endpoint:
 
     def __init__(self, address: str, port: int, *, relayed: bool, queue: int = 0) -> None:
         self._queue = queue
-        self._listener = Listener(_INSIDE, 0, queue) if relayed else Listener(address, port, queue)
+        self.listener = Listener(_INSIDE, 0, queue) if relayed else Listener(address, port, queue)
         self._relay: Relay | None = None
         if relayed:
             try:
-                self._relay = Relay(address, port, self._listener.port)
+                self._relay = Relay(address, port, self.listener.port)
             except OSError:
-                self._listener.close()
+                self.listener.close()
                 raise
-        self.port: Final[int] = self._listener.port if self._relay is None else self._relay.port
-
-    @property
-    def inner_port(self) -> int:
-        """The port of the sender itself."""
-        return self._listener.port
-
-    def send(self, frame: G3Frame) -> None:
-        """Accept the clients that wait, and queue `frame` for all."""
-        self._listener.send(frame)
+        self.port: Final[int] = self.listener.port if self._relay is None else self._relay.port
 
     def disturb(self, position: Position, fault: Fault) -> None:
         """Do `fault` to the frame at `position`, which is sent next."""
@@ -56,29 +45,21 @@ class Endpoint:
             case _:
                 pass
 
-    def drain(self, seconds: float, stop: threading.Event) -> bool:
-        """Return True once the clients have fetched what is queued, False after `seconds` or at `stop`."""
-        return self._listener.drain(seconds, stop)
-
-    def hang_up(self) -> None:
-        """End the connection to each client: what the kernel holds still arrives, and then the end."""
-        self._listener.hang_up()
-
     def close(self, seconds: float = 0.0) -> bool:
         """End; return whether what was sent has left this process, for which a relay has `seconds`."""
         begun = time.monotonic()
         if self._relay is not None:
             self._relay.refuse()
-        self._listener.close()
+        self.listener.close()
         return self._relay is None or self._relay.close(seconds - (time.monotonic() - begun))
 
     def _restart(self, seconds: float) -> None:
         """Have another sender behind the relay, reached only after a while."""
         relay = self._relayed()
         relay.down(seconds)
-        self._listener.close()
-        self._listener = Listener(_INSIDE, 0, self._queue)
-        relay.behind = self._listener.port
+        self.listener.close()
+        self.listener = Listener(_INSIDE, 0, self._queue)
+        relay.behind = self.listener.port
 
     def _relayed(self) -> Relay:
         if self._relay is None:

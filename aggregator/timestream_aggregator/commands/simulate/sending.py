@@ -21,7 +21,7 @@ def send(plan: Plan, endpoint: Endpoint, stop: threading.Event) -> None:
     log, regular = for_stream(plan.stream_id), False
     try:
         regular = _Stream(plan, endpoint, log).run(stop)
-        drained = not regular or endpoint.drain(DRAIN_SECONDS, stop)
+        drained = not regular or endpoint.listener.drain(DRAIN_SECONDS, stop)
     finally:
         drained = endpoint.close(DRAIN_SECONDS if regular else 0.0) or not regular
     if not drained and not stop.is_set():
@@ -79,7 +79,7 @@ class _Stream:
             elif fault.kind is FaultKind.DUPLICATE:
                 times *= 2
         for _ in range(times):
-            self._endpoint.send(frame)
+            self._endpoint.listener.send(frame)
 
     def _tell(self, fault: Fault) -> None:
         session, number = self._streamer.position

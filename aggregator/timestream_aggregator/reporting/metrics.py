@@ -34,7 +34,7 @@ class Metrics(Collector):
             "The recorder and its stream",
             {"version": report.version, "stream": self._stream_id},
         )
-        for name, text, value in (*_connection(report), *_file(report), *_disk(report), *_buffer(report)):
+        for name, text, value in _now(report):
             if value is not None:
                 yield GaugeMetricFamily(f"timestream_{name}", text, value)
         for name, text, value in _totals(report):
@@ -45,53 +45,25 @@ class Metrics(Collector):
         return generate_latest(self._registry)
 
 
-Row = tuple[str, str, float | None]
-
-
-def _connection(report: Report) -> list[Row]:
-    connection = report.connection
-    return [
-        (
-            "connected",
-            "1 while the TCP connection to the sender stands",
-            connection.state is ConnectionState.CONNECTED,
-        ),
-        ("connection_attempts", "Attempts to connect since the last success", connection.attempts),
-        ("last_frame_timestamp_seconds", "When the last frame arrived", _seconds(connection.last_frame_time)),
-        ("start_timestamp_seconds", "When the recorder started", _seconds(report.started_at)),
-    ]
-
-
-def _file(report: Report) -> list[Row]:
+def _now(report: Report) -> Iterator[tuple[str, str, float | None]]:
+    connection, buffer = report.connection, report.buffer
     current, last = report.current_file, report.last_file
-    return [
-        ("recording", "1 while a file is being written", current is not None),
-        ("current_file_bytes", "Bytes in the file being written", current.bytes if current else 0),
-        (
-            "last_file_timestamp_seconds",
-            "When a file was published last",
-            _seconds(last.closed if last else None),
-        ),
-    ]
-
-
-def _disk(report: Report) -> list[Row]:
-    storage = report.storage
-    if storage is None:
-        return []
-    return [
-        ("storage_capacity_bytes", "Size of the file system of the data folder", storage.capacity_bytes),
-        ("storage_free_bytes", "What is free there for the recorder", storage.free_bytes),
-        ("storage_writable", "0 while writing fails and the sender is held back", storage.writable),
-    ]
-
-
-def _buffer(report: Report) -> list[Row]:
-    return [
-        ("buffer_bytes", "Received and not yet given to the disk", report.buffer.bytes),
-        ("buffer_peak_bytes", "The most there has been since the start", report.buffer.peak_bytes),
-        ("buffer_stalled", "1 while the buffer is full and the sender is held back", report.buffer.stalled),
-    ]
+    connected = connection.state is ConnectionState.CONNECTED
+    yield "connected", "1 while the TCP connection to the sender stands", connected
+    yield "connection_attempts", "Attempts to connect since the last success", connection.attempts
+    yield "last_frame_timestamp_seconds", "When the last frame arrived", _seconds(connection.last_frame_time)
+    yield "start_timestamp_seconds", "When the recorder started", _seconds(report.started_at)
+    yield "recording", "1 while a file is being written", current is not None
+    yield "current_file_bytes", "Bytes in the file being written", current.bytes if current else 0
+    closed = _seconds(last.closed) if last else None
+    yield "last_file_timestamp_seconds", "When a file was published last", closed
+    if storage := report.storage:
+        yield "storage_capacity_bytes", "Size of the file system of the data folder", storage.capacity_bytes
+        yield "storage_free_bytes", "What is free there for the recorder", storage.free_bytes
+        yield "storage_writable", "0 while writing fails and the sender is held back", storage.writable
+    yield "buffer_bytes", "Received and not yet given to the disk", buffer.bytes
+    yield "buffer_peak_bytes", "The most there has been since the start", buffer.peak_bytes
+    yield "buffer_stalled", "1 while the buffer is full and the sender is held back", buffer.stalled
 
 
 def _totals(report: Report) -> list[tuple[str, str, float]]:

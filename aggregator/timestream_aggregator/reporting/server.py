@@ -32,11 +32,9 @@ class StatusSource(Protocol):
 
     def ill(self) -> str | None:
         """Return why a restart would help, or None."""
-        ...
 
     def unready(self) -> str | None:
         """Return why it cannot record, or None. The sender's absence is no reason."""
-        ...
 
 
 class StatusServer:

@@ -53,17 +53,13 @@ class Cache:
     def correct(self, kind: Kind, before: set[Key], listed: Iterable[Manifest]) -> set[Key]:
         """Bring the cache in line with a whole list; return what was gone without the cache's knowledge.
 
-        Args:
-            kind: kind of the objects.
-            before: names that were known before the list was asked for: what came later is no mistake.
-            listed: every object there is.
+        `before` are the names that were known before the list was asked for: what came later is no mistake.
         """
-        there: set[Key] = set()
+        gone = set(before)
         for manifest in listed:
             self.put(kind, manifest)
-            there.add(key_of(manifest))
+            gone.discard(key_of(manifest))
         with self._lock:
-            gone = before - there
             return {key for key in gone if self._objects[kind].pop(key, None) is not None}
 
     def users_of(self, claim: Key) -> list[Key]:

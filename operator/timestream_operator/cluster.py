@@ -71,13 +71,7 @@ class Cluster:
             raise
 
     def list(self, kind: Kind, namespace: str | None, **selectors: str) -> Iterator[Manifest]:
-        """Yield all objects of one kind in a namespace (None: in all), page by page.
-
-        Args:
-            kind: kind of the objects.
-            namespace: where to look.
-            selectors: labelSelector, fieldSelector.
-        """
+        """Yield all objects of one kind in a namespace (None: in all); `selectors`: labelSelector, fieldSelector."""
         query = {"limit": str(PAGE), **selectors}
         while True:
             page = self._request("GET", kind.path(namespace), query)

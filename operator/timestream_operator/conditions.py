@@ -45,6 +45,8 @@ class Finding:
 
 
 Findings = Mapping[ConditionType, Finding]
+_NO_REPORT: Final = Finding(UNKNOWN, "NoReport", "The recorder has not reported yet.")
+_SUSPENDED: Final = Finding(FALSE, "Suspended", "spec.suspend is true.")
 
 
 def findings(facts: Facts) -> Findings:
@@ -77,7 +79,7 @@ def reconciled_of(trouble: Problem | None) -> Finding:
 def ready_of(facts: Facts) -> Finding:
     """Return whether the recorder's pod runs and can write."""
     if facts.spec.suspend and facts.pod is None:
-        return _suspended()
+        return _SUSPENDED
     problem = of_pod(facts.pod, facts.pod_warning)
     if problem:
         return Finding(FALSE, problem.reason, sentences(problem.message))
@@ -88,7 +90,7 @@ def connected_of(facts: Facts) -> Finding:
     """Return whether the recorder is connected to its sender."""
     unheard = _unheard(facts)
     if unheard or not facts.report:
-        return unheard or _no_report()
+        return unheard or _NO_REPORT
     connection = facts.report.connection
     match connection.state:
         case ConnectionState.CONNECTED:
@@ -103,7 +105,7 @@ def connected_of(facts: Facts) -> Finding:
 def recording_of(facts: Facts, connected: Finding) -> Finding:
     """Return whether frames are being recorded."""
     if connected.status is not TRUE or not facts.report:
-        return Finding(connected.status, connected.reason, connected.message)
+        return connected
     if facts.report.acquisition:
         return Finding(TRUE, "Recording", "Frames are being recorded.")
     return Finding(FALSE, "NoFrames", "Connected, and no frames to record arrive.")
@@ -111,7 +113,7 @@ def recording_of(facts: Facts, connected: Finding) -> Finding:
 
 def storage_of(facts: Facts) -> Finding:
     """Return whether the claim is bound and the disk takes what comes."""
-    trouble = _claim_trouble(facts) or (_disk_trouble(facts) if _is_heard(facts) else None)
+    trouble = _claim_trouble(facts) or (None if _unheard(facts) else _disk_trouble(facts))
     if trouble:
         return Finding(FALSE, trouble.reason, sentences(trouble.message))
     return Finding(TRUE, "Bound", f"PersistentVolumeClaim {facts.claim_name} is bound.")
@@ -123,7 +125,7 @@ def intact_of(report: Report | None) -> Finding:
     What earlier acquisitions lost stays in the report's totals.
     """
     if report is None:
-        return Finding(UNKNOWN, "NoReport", "The recorder has not reported yet.")
+        return _NO_REPORT
     if report.totals.bad_files:
         which = f"{report.totals.bad_files} of the files, the last one {report.last_bad_file},"
         fix = "Keep it, check the disk, and run `timestream-aggregator verify`"
@@ -236,7 +238,7 @@ def report_ends(report: Report) -> datetime:
 def _unheard(facts: Facts) -> Finding | None:
     """Return why the report says nothing about the connection now, None when it does."""
     if facts.spec.suspend:
-        return _suspended()
+        return _SUSPENDED
     started = running_since(facts.pod)
     if not started:
         return Finding(FALSE, "NotRunning", "The recorder does not run.")
@@ -244,7 +246,7 @@ def _unheard(facts: Facts) -> Finding | None:
     if not facts.spec.status_reporting:
         return Finding(UNKNOWN, "ReportingOff", "spec.statusReporting is false.")
     if report is None or report.time < datetime.fromisoformat(started):
-        return _no_report()
+        return _NO_REPORT
     if not abs(facts.now - report.time) <= REPORT_LASTS:
         return Finding(UNKNOWN, "ReportStale", _stale(report, facts.now))
     return None
@@ -256,18 +258,6 @@ def _stale(report: Report, now: datetime) -> str:
         return f"The recorder's last report is of {when}, which is to come. Compare the clocks of the nodes."
     fix = "Check `kubectl logs`, and that the node reaches the API server."
     return f"The recorder's last report is of {when}. {fix}"
-
-
-def _is_heard(facts: Facts) -> bool:
-    return _unheard(facts) is None
-
-
-def _no_report() -> Finding:
-    return Finding(UNKNOWN, "NoReport", "The recorder has not reported yet.")
-
-
-def _suspended() -> Finding:
-    return Finding(FALSE, "Suspended", "spec.suspend is true.")
 
 
 def _claim_trouble(facts: Facts) -> Problem | None:

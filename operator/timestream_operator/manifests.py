@@ -1,7 +1,7 @@
 """The objects that one resource is turned into: a function each, fresh dicts each time. Pure."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from timestream_api.names import API_VERSION, GROUP, KIND, PLURAL
 from timestream_api.resource import Spec
@@ -58,14 +58,7 @@ def pod_key(owner: Owner) -> Key:
 def children(
     owner: Owner, spec: Spec, defaults: Defaults, claim: Manifest | None
 ) -> list[tuple[Kind, Manifest]]:
-    """Return all children in the order in which they need each other.
-
-    Args:
-        owner: the resource.
-        spec: what it asks for.
-        defaults: where it says nothing.
-        claim: the claim of the operator's making as it is now, which never shrinks.
-    """
+    """Return all children in the order in which they need each other. `claim` is ours as it is: it never shrinks."""
     wanted = [
         (Kind.SERVICE_ACCOUNT, service_account(owner)),
         (Kind.ROLE, role(owner, spec)),
@@ -263,8 +256,4 @@ def _head(kind: Kind, owner: Owner, *, owned: bool = True) -> Manifest:
 
 def _without_empty(fields: Manifest) -> Manifest:
     """Return `fields` without what is not set."""
-    return {name: value for name, value in fields.items() if not _is_empty(value)}
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or value in ([], {})
+    return {name: value for name, value in fields.items() if value is not None and value not in ([], {})}

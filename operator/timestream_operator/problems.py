@@ -43,9 +43,7 @@ REFUSALS: Final = (
 def of_pod(pod: Manifest | None, warning: str) -> Problem | None:
     """Return what keeps the pod from being ready, None when it is.
 
-    Args:
-        pod: the pod, None where there is none.
-        warning: the newest warning about it, or about its StatefulSet where there is none; may be empty.
+    `warning` is the newest about it, or about its StatefulSet where there is no pod; it may be empty.
     """
     if pod is None:
         return _of_warning(warning) or STARTING

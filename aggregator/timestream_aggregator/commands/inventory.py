@@ -7,7 +7,7 @@ tell, and take it from a recorder that starts in this moment.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -89,6 +89,11 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
+def numbered(numbers: Iterable[tuple[int, int]]) -> str:
+    """Return ranges of numbers as files have them."""
+    return ", ".join(f"{first:03}" if first == last else f"{first:03}-{last:03}" for first, last in numbers)
+
+
 def moment(unix_seconds: float) -> str:
     """Return a time, UTC, to the second."""
     return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -97,9 +102,8 @@ def moment(unix_seconds: float) -> str:
 def _state(file: Found, locked: set[int] | None) -> StagedState:
     if locked is not None and file.inode in locked:
         return StagedState.WRITING
-    return (
-        StagedState.UNFINISHED if locked is None or time.time() - file.changed < _FRESH else StagedState.LEFT
-    )
+    uncertain = locked is None or time.time() - file.changed < _FRESH
+    return StagedState.UNFINISHED if uncertain else StagedState.LEFT
 
 
 def _locked_inodes() -> set[int] | None:

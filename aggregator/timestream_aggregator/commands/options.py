@@ -17,6 +17,7 @@ from timestream_api.settings import RecorderSettings
 PREFIX: Final = "TIMESTREAM_"
 ALSO: Final[Mapping[str, str]] = {"log_level": "LOGLEVEL"}  # as the observatory's other agents have it
 _FIELDS: Final = RecorderSettings.model_fields
+_WORDS: Final = {"data_dir": "FOLDER", "report_to": "NAMESPACE/NAME", "address": "HOST", "http_address": "IP"}
 
 
 class WrongOptionError(Exception):
@@ -88,14 +89,5 @@ def _metavar(name: str, field: FieldInfo) -> str:
         return "|".join(kind)
     if kind is bool:
         return "true|false"
-    return {
-        "data_dir": "FOLDER",
-        "report_to": "NAMESPACE/NAME",
-        "address": "HOST",
-        "http_address": "IP",
-    }.get(name, _unit(kind))
-
-
-def _unit(kind: Any) -> str:
     kinds = get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    return {float: "TIME", int: "N"}.get(kinds[0], "TEXT")
+    return _WORDS.get(name) or {float: "TIME", int: "N"}.get(kinds[0], "TEXT")

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from timestream_aggregator.commands.inventory import Found, Staged, counted, moment
+from timestream_aggregator.commands.inventory import Found, Staged, counted, moment, numbered
 from timestream_aggregator.commands.listing.catalog import Acquisition, Catalog, File, FileState
 
 _COLUMNS: Final = "{:<11} {:>6}  {:<9} {:>17} {:>10} {:>8}  {:<19}  {:<19}  {}"
@@ -48,7 +48,6 @@ def objects(found: Catalog, staged: Sequence[Staged], *, with_files: bool, every
 
 
 def _row(acquisition: Acquisition, found: Catalog) -> str:
-    """Return the line of one acquisition."""
     numbers = [file.number for file in acquisition.files]
     line = _COLUMNS.format(
         "-" if acquisition.session is None else acquisition.session,
@@ -67,10 +66,8 @@ def _row(acquisition: Acquisition, found: Catalog) -> str:
 
 def _remarks(acquisition: Acquisition, found: Catalog) -> Iterator[str]:
     """Yield what is not as it should be, and what has been checked."""
-    absent = acquisition.absent
-    if absent:
-        numbers = ", ".join(f"{a:03}" if a == b else f"{a:03}-{b:03}" for a, b in absent)
-        yield f"absent: {numbers}"
+    if acquisition.absent:
+        yield f"absent: {numbered(acquisition.absent)}"
     if acquisition.duplicates:
         yield counted(acquisition.duplicates, "duplicate")
     if acquisition.recovered:
@@ -85,7 +82,6 @@ def _remarks(acquisition: Acquisition, found: Catalog) -> Iterator[str]:
 
 
 def _files(acquisition: Acquisition) -> Iterator[str]:
-    """Yield a line for each file."""
     yield _FILES.format(
         "STATE", "BYTES", "FRAMES", "FRAME_NUM", "FIRST (UTC)", "LAST (UTC)", "CRC32C", "FILE"
     )
@@ -114,7 +110,6 @@ def _stranger(file: Found) -> str:
 
 
 def _summary(listed: Sequence[Acquisition], found: Catalog) -> str:
-    """Return the line about all that is listed."""
     parts = [
         counted(len(listed), "acquisition"),
         counted(sum(len(one.here) for one in listed), "file"),
@@ -146,7 +141,6 @@ def _rest(found: Catalog, *, everything: bool) -> Iterator[str]:
 
 
 def _acquisition(one: Acquisition) -> dict[str, object]:
-    """Return an acquisition for programs."""
     return {
         "acquisition": one.name,
         "session": one.session,
@@ -164,7 +158,6 @@ def _acquisition(one: Acquisition) -> dict[str, object]:
 
 
 def _file(file: File) -> dict[str, object]:
-    """Return a file for programs."""
     entry = file.entry
     return {
         "file": file.path,
@@ -183,7 +176,6 @@ def _file(file: File) -> dict[str, object]:
 
 
 def _totals(listed: Sequence[Acquisition], found: Catalog) -> dict[str, object]:
-    """Return what there is of all."""
     summary = found.summary
     return {
         "acquisitions": len(listed),

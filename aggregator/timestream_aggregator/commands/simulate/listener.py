@@ -3,6 +3,7 @@
 import fcntl
 import os
 import socket
+import stat
 import struct
 import termios
 import threading
@@ -24,9 +25,7 @@ class Listener:
     """
 
     def __init__(self, address: str, port: int, queue: int = 0) -> None:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        listener = socket.create_server((address, port), family=family, backlog=16)
-        with listener:
+        with listening(address, port) as listener:
             listener.setblocking(False)  # the sender looks for clients in passing
             self.port: Final[int] = listener.getsockname()[1]
             before = set(_sockets())
@@ -73,6 +72,12 @@ class Listener:
         return [d for d in _sockets() if _is_client(d, self.port)]
 
 
+def listening(address: str, port: int) -> socket.socket:
+    """Return a socket that listens; OSError: the address is not ours, or the port is taken."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, port), family=family, backlog=16)
+
+
 def _sockets() -> list[int]:
     """Return the open descriptors of this process that are sockets."""
     numbers = [int(name) for name in os.listdir(DESCRIPTORS)]  # noqa: PTH208 - numbers, not paths
@@ -81,31 +86,22 @@ def _sockets() -> list[int]:
 
 def _is_socket(descriptor: int) -> bool:
     try:
-        with _borrowed(descriptor):
-            return True
-    except OSError:  # no socket, or the listing's own descriptor
+        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    except OSError:  # the listing's own descriptor, or one closed meanwhile
         return False
 
 
 def _borrowed(descriptor: int) -> socket.socket:
     """Return a socket object on a copy of `descriptor`, which itself stays open."""
-    copy = os.dup(descriptor)
-    try:
-        return socket.socket(fileno=copy)
-    except OSError:
-        os.close(copy)
-        raise
-
-
-def _listens(descriptor: int) -> bool:
-    with _borrowed(descriptor) as found:
-        return bool(found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    return socket.socket(fileno=os.dup(descriptor))
 
 
 def _is_client(descriptor: int, port: int) -> bool:
     """Return whether `descriptor` is a standing TCP connection that was made to `port`."""
     with _borrowed(descriptor) as found:
-        if found.family not in {socket.AF_INET, socket.AF_INET6} or _listens(descriptor):
+        if found.family not in {socket.AF_INET, socket.AF_INET6}:
+            return False
+        if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return False
         try:
             found.getpeername()

@@ -16,6 +16,7 @@ from math import inf
 from typing import Final
 
 from timestream_aggregator.commands.simulate.faults import Fault, FaultKind, Garbage
+from timestream_aggregator.commands.simulate.listener import listening
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser
 from timestream_api.settings import LARGEST_FRAME
 
@@ -23,7 +24,6 @@ Position = tuple[int | None, int | None]
 """session_id and frame_num of a frame."""
 
 _POLL: Final = 0.02  # seconds
-_BACKLOG: Final = 16
 _PIECE: Final = 1 << 20
 _BYTE_EVERY: Final = 0.001  # seconds
 _ENTRY: Final = struct.pack("<Q4s", 4, b"data")
@@ -124,13 +124,11 @@ class Relay:
             time.sleep(_POLL / 4)
 
     def _listen(self, port: int) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
-        listener = socket.create_server((self._address, port), family=family, backlog=_BACKLOG)
+        listener = listening(self._address, port)
         listener.settimeout(_POLL)
         return listener
 
     def _serve(self) -> None:
-        """Take clients until the end."""
         while not self._stop.is_set():
             if self._refuse.is_set():
                 self._listener.close()
@@ -182,7 +180,6 @@ class _Line:
         self._relay.forget(self)
 
     def _pass_on(self) -> None:
-        """Hand on what is there."""
         self._thaw()
         readable, _, _ = select.select([self._client, self._sender], [], [], _POLL)
         if self._relay.frozen:

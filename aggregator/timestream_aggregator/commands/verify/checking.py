@@ -62,7 +62,9 @@ class Checker:
     def verify(self, path: Path) -> FileReport:
         """Return what is in the file `path` and what is wrong with it."""
         summary, name = self._place(path)
-        entry = None if summary is None else self._entry(summary, name)
+        if summary is not None and name not in summary.files:
+            summary.update()  # its line may be younger
+        entry = None if summary is None else summary.files.get(name)
         count = read(path, entry, self._largest_frame)
         if summary is not None:
             self._compare(count, entry, summary, name)
@@ -78,12 +80,12 @@ class Checker:
         below = name.removesuffix("any")
         folder = Folder(path, summary, below, *self._unknown_below(summary, below))
         numbers: dict[str, list[int]] = defaultdict(list)
-        for gone in _absent(summary, below):
-            file = parse(gone)
-            numbers[gone if file is None else f"{file.base.folder}/{file.base.stem}"].append(
-                0 if file is None else file.number
-            )
-            folder.absent_files += 1
+        for gone in summary.files:
+            if gone.startswith(below) and not os.path.lexists(summary.root / gone):
+                file = parse(gone)
+                acquisition = gone if file is None else f"{file.base.folder}/{file.base.stem}"
+                numbers[acquisition].append(0 if file is None else file.number)
+                folder.absent_files += 1
         folder.absent = {name: list(ranges(sorted(found))) for name, found in sorted(numbers.items())}
         if folder.is_data_folder:
             folder.staged = staged(summary.root)
@@ -100,12 +102,6 @@ class Checker:
             self._places[path.parent] = (None if root is None else self._journals[root], below)
         summary, below = self._places[path.parent]
         return summary, (below / path.name).as_posix()
-
-    def _entry(self, summary: LedgerSummary, name: str) -> FileEntry | None:
-        """Return the ledger's line of a file, which may be younger than the summary."""
-        if name not in summary.files:
-            summary.update()
-        return summary.files.get(name)
 
     def _compare(self, count: Count, entry: FileEntry | None, summary: LedgerSummary, name: str) -> None:
         """Say where the file is not what the ledger says it is."""
@@ -135,13 +131,6 @@ class Checker:
         """Return the files without a line there; not those whose line came a moment after they did."""
         names = [name for name in self._unknown[summary.root] if name.startswith(below)]
         return [name for name in names if name not in summary.files], self._more_unknown[summary.root]
-
-
-def _absent(summary: LedgerSummary, below: str) -> Iterator[str]:
-    """Yield the files under `below` that were published and are not there."""
-    for name in summary.files:
-        if name.startswith(below) and not os.path.lexists(summary.root / name):
-            yield name
 
 
 def _differences(count: Count, entry: FileEntry) -> Iterator[str]:
@@ -184,7 +173,6 @@ def _say_missing(first: int, last: int) -> str:
 
 
 def _say_known(losses: list[FrameRange]) -> str:
-    """Return what the ledger tells of a gap."""
     loss = losses[0]
     cause = f", {loss.cause}" if loss.cause else ""
     return f"known, noted on {loss.told:%Y-%m-%d %H:%M:%S} UTC{cause}"

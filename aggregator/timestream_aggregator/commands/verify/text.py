@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import chain, islice
 from typing import Final
 
-from timestream_aggregator.commands.inventory import counted
+from timestream_aggregator.commands.inventory import counted, numbered
 from timestream_aggregator.commands.verify.checking import Folder
 from timestream_aggregator.commands.verify.file_report import FileReport
 from timestream_aggregator.ledger.summary import FrameRange, LedgerSummary, Piece
@@ -140,11 +140,10 @@ class Table:
             return
         hint = "" if self._moved_is_fine else " (with --moved-is-fine that is no trouble)"
         yield f"\nPublished and not here any more: {counted(folder.absent_files, 'file')}{hint}\n"
-        yield from _some([f"  {name}: {_say(numbers)}\n" for name, numbers in folder.absent.items()])
+        yield from _some([f"  {name}: {numbered(numbers)}\n" for name, numbers in folder.absent.items()])
 
 
 def _unknown(folder: Folder) -> Iterator[str]:
-    """Yield the lines about files that the ledger does not know."""
     if folder.unknown:
         count = len(folder.unknown) + folder.more_unknown
         files = counted(count, "file")
@@ -153,7 +152,6 @@ def _unknown(folder: Folder) -> Iterator[str]:
 
 
 def _staged(folder: Folder) -> Iterator[str]:
-    """Yield the lines about files without a final name."""
     if folder.staged:
         yield "\nWithout their final names:\n"
         yield from (f"  {file.say(folder.path)}\n" for file in folder.staged)
@@ -176,7 +174,6 @@ def _told(folder: Folder) -> Iterator[str]:
 
 
 def _count(summary: LedgerSummary) -> str:
-    """Return how much is in no file."""
     words = (
         (sum(loss.count for loss in summary.losses), "frame", "lost"),
         (sum(again.count for again in summary.duplicates), "duplicate", "not written again"),
@@ -186,7 +183,6 @@ def _count(summary: LedgerSummary) -> str:
 
 
 def _missing(missing: FrameRange) -> str:
-    """Return the line of a loss or of duplicates."""
     if missing.first is None:
         numbers = "-"
     else:
@@ -197,7 +193,6 @@ def _missing(missing: FrameRange) -> str:
 
 
 def _piece(piece: Piece) -> str:
-    """Return the line of a piece that was put aside."""
     cause = "; ".join(word for word in (piece.why, piece.path, piece.kept) if word)
     return _LOST.format("quarantined", "-", counted(piece.bytes, "byte"), "1", _moment(piece.told), cause)
 
@@ -208,11 +203,6 @@ def _some(lines: Sequence[str], count: int | None = None) -> Iterator[str]:
     more = (len(lines) if count is None else count) - _MOST_LINES
     if more > 0:
         yield f"  and {more:,} more; --json has more of them\n"
-
-
-def _say(numbers: Sequence[tuple[int, int]]) -> str:
-    """Return ranges of numbers as files have them."""
-    return ", ".join(f"{first:03}" if first == last else f"{first:03}-{last:03}" for first, last in numbers)
 
 
 def _short(moment: str | None) -> str:

@@ -56,23 +56,6 @@ def parse_quantity(value: object) -> Decimal:
     return Decimal(number) * _FACTORS["K" if unit == "k" else unit]
 
 
-def _with_rule(schema: JsonSchemaValue, added: dict[str, str]) -> JsonSchemaValue:
-    return schema | {RULES: [*schema.get(RULES, []), added]}
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """Annotation: `expression` must hold between a value and the old one, which the API server knows."""
-
-    expression: str
-    message: str
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return _with_rule(handler(schema), rule(self.expression, self.message))
-
-
 @dataclass(frozen=True, slots=True)
 class Checked:
     """Annotation: `check` of the value must hold, as `expression` says it in CEL."""
@@ -87,12 +70,18 @@ class Checked:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return _with_rule(handler(schema), rule(self.expression, self.message))
+        found = handler(schema)
+        return found | {RULES: [*found.get(RULES, []), rule(self.expression, self.message)]}
 
     def _validate(self, value: Any) -> Any:
         if not self.check(value):
             raise ValueError(self.message)
         return value
+
+
+def transition(expression: str, message: str) -> Checked:
+    """Return the check between a value and the old one, which only the API server knows."""
+    return Checked(lambda _: True, expression, message)
 
 
 def matching(pattern: str, message: str) -> Checked:

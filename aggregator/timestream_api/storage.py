@@ -6,7 +6,7 @@ from typing import Annotated, Final, Self
 from pydantic import Field, model_validator
 
 from timestream_api.pod import Annotations, Labels, ObjectName
-from timestream_api.rules import Checked, Transition, matching, rule, ruled, size
+from timestream_api.rules import Checked, matching, rule, ruled, size, transition
 from timestream_api.values import Model
 
 _INSTEAD: Final = "create another TimestreamAggregation for the new place"
@@ -26,9 +26,9 @@ def _stays(field: str, message: str) -> dict[str, str]:
     return rule(f"has(self.{field}) == has(oldSelf.{field})", f"{field} {message}")
 
 
-def _fixed(field: str, message: str) -> Transition:
+def _fixed(field: str, message: str) -> Checked:
     """Return the annotation of a field whose value never changes."""
-    return Transition("self == oldSelf", f"{field} {message}")
+    return transition("self == oldSelf", f"{field} {message}")
 
 
 class ReclaimPolicy(StrEnum):
@@ -59,7 +59,7 @@ AccessModes = Annotated[
 VolumeSize = Annotated[
     int | str,
     size("1Mi", "1Pi").as_written(),
-    Transition(
+    transition(
         "quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0",
         "a volume can grow, not shrink: give at least the size it has",
     ),

@@ -145,9 +145,11 @@ class Source:
             if self._dropped == link.number:
                 return self._drop(link)
             if link.fd in self._waker.wait([link.fd], self._patience(link)):
-                why = self._receive(link)
-                if why is not None:
-                    return self._end(link, why)
+                item, ended = self._fill(link)
+                if item is not None:
+                    self._buffer.put(item)
+                if ended is not None:
+                    return self._end(link, ended)
                 self._say_connected(link)
             else:
                 successor = self._mind_silence(link)
@@ -187,13 +189,6 @@ class Source:
         if not link.silent:
             due = min(due, link.heard + self._settings.read_timeout)
         return min(1.0, due - self._clock.monotonic())
-
-    def _receive(self, link: Link) -> str | None:
-        """Hand over what `link` holds, up to a segment; return why the connection is at its end, if it is."""
-        item, ended = self._fill(link)
-        if item is not None:
-            self._buffer.put(item)
-        return ended
 
     def _fill(self, link: Link) -> tuple[Received | None, str | None]:
         """Return what `link` holds, up to a segment, and why the connection is at its end, if it is."""

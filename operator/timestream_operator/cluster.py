@@ -22,10 +22,9 @@ _load = cast("Any", config)  # its functions have no types
 class RefusedError(Exception):
     """The API server refuses a request, and says why."""
 
-    def __init__(self, code: int, reason: str, message: str) -> None:
+    def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
-        self.reason = reason
         self.message = message
 
 
@@ -123,7 +122,7 @@ def _judge(method: str, path: str, status: int, text: bytes) -> Manifest:
         return answer
     message = str(answer.get("message") or f"HTTP {status}")
     if status in FINAL:
-        raise RefusedError(status, str(answer.get("reason") or ""), message)
+        raise RefusedError(status, message)
     raise UnavailableError(f"{method} {path}: {status} {message}")
 
 

@@ -255,5 +255,4 @@ def _head(kind: Kind, owner: Owner, *, owned: bool = True) -> Manifest:
 
 
 def _without_empty(fields: Manifest) -> Manifest:
-    """Return `fields` without what is not set."""
     return {name: value for name, value in fields.items() if value is not None and value not in ([], {})}

@@ -40,9 +40,6 @@ class Schedule(Generic[K]):
         self._running: set[K] = set()
         self._failures: dict[K, int] = {}
 
-    def __len__(self) -> int:
-        return len(self._due)
-
     def wake(self, key: K, at: float) -> None:
         """Look at `key` at the time `at`, or earlier if that was asked for."""
         if at < self._due.get(key, math.inf):

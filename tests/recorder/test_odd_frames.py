@@ -10,7 +10,7 @@ from tests.tools.frames import Value, digests, frame_bytes, read_frames
 from tests.tools.raw_server import RawServer
 from tests.tools.recorder import Recorder, published, quarantined
 from tests.tools.sender import Sender
-from timestream_aggregator.commands.verify import verify
+from timestream_aggregator.commands.verify.checking import Checker
 from timestream_aggregator.ledger.file import lines
 from timestream_api.ledger import Connected, Quarantined
 
@@ -95,7 +95,7 @@ def test_a_frame_without_entries_is_recorded_once_and_verified_like_any_other(
         recorder.stop()
 
     assert recorded_once(tmp_path) == [frame.sha256 for frame in sent if frame.recorded]
-    assert [verify(path).trouble for path in published(tmp_path)] == [[]] * len(published(tmp_path))
+    assert [Checker().verify(path).trouble for path in published(tmp_path)] == [[]] * len(published(tmp_path))
 
 
 def test_no_odd_frame_ends_the_connection(tmp_path: Path) -> None:

@@ -71,7 +71,6 @@ def recover(root: Path) -> list[Outcome]:
 
 
 def _table(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    """Yield a line for each file, and a summary."""
     done = list(outcomes)
     if not done:
         yield "nothing to recover\n"

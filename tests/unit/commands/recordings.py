@@ -9,9 +9,12 @@ from crc32c import crc32c
 
 from tests.tools.frames import frame_bytes
 from timestream_aggregator.commands import verify
+from timestream_aggregator.commands.verify.checking import Checker
+from timestream_aggregator.commands.verify.file_report import FileReport
 from timestream_aggregator.ledger.file import Ledger
 from timestream_api import ledger
 from timestream_api.report import CloseReason
+from timestream_api.settings import LARGEST_FRAME
 
 SESSION: Final = 1_700_000_000
 
@@ -60,3 +63,8 @@ def run_verify(*paths: Path, options: tuple[str, ...] = ()) -> int:
     parser = argparse.ArgumentParser()
     verify.add_arguments(parser)
     return verify.run(parser.parse_args([*map(str, paths), *options]))
+
+
+def verified(path: Path, largest_frame: int = LARGEST_FRAME) -> FileReport:
+    """Return what `verify` finds out of one file."""
+    return Checker(largest_frame).verify(path)

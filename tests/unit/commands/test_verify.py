@@ -9,23 +9,24 @@ from pydantic import ValidationError
 
 from tests.tools.frames import frame_bytes
 from tests.tools.made_frames import g3_int, header, raw_frame
-from tests.unit.commands.recordings import GOOD, SESSION, frame, written
+from tests.unit.commands.recordings import GOOD, SESSION, frame, verified, written
 from tests.unit.commands.recordings import run_verify as run
 from timestream_aggregator.commands import verify
 from timestream_aggregator.commands.verify import reading
+from timestream_aggregator.commands.verify.file_report import FileReport
 from timestream_api.settings import LARGEST_FRAME, RecorderSettings
 
 
 def troubles(folder: Path, *frames: bytes) -> list[str]:
-    return verify.verify(written(folder, b"".join(frames))).trouble
+    return verified(written(folder, b"".join(frames))).trouble
 
 
 def test_a_good_file_is_described_and_has_no_trouble(tmp_path: Path) -> None:
     path = written(tmp_path, b"".join(GOOD))
 
-    report = verify.verify(path)
+    report = verified(path)
 
-    assert report == verify.FileReport(
+    assert report == FileReport(
         path=str(path),
         bytes=len(b"".join(GOOD)),
         frames=6,
@@ -59,7 +60,7 @@ def test_a_frame_may_be_as_large_as_any_recorder_can_be_told_to_believe(tmp_path
 def test_zeros_at_the_end_are_found_though_spt3g_takes_them_for_frames(tmp_path: Path) -> None:
     whole = b"".join(GOOD)
 
-    report = verify.verify(written(tmp_path, whole + bytes(4096)))
+    report = verified(written(tmp_path, whole + bytes(4096)))
 
     assert report.frames == len(GOOD)
     assert report.trouble == [f"zeros from byte {len(whole)} on, 4096 of them"]
@@ -95,7 +96,7 @@ def test_an_empty_file_is_trouble(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_name_is_not_taken_for_a_good_one(tmp_path: Path) -> None:
-    assert verify.verify(written(tmp_path, GOOD[0], "a.partial")).trouble == [
+    assert verified(written(tmp_path, GOOD[0], "a.partial")).trouble == [
         "not read: spt3g opens only names that end in .g3"
     ]
 
@@ -110,7 +111,7 @@ def test_a_value_of_a_class_that_spt3g_does_not_know_is_no_trouble(tmp_path: Pat
     foreign = frame_bytes("S", {"frame_num": 6, "data": "x" * 50})
     unknown = foreign.replace(b"G3String", b"G3Foreig")
 
-    report = verify.verify(written(tmp_path, b"".join(GOOD) + with_good_crc(unknown)))
+    report = verified(written(tmp_path, b"".join(GOOD) + with_good_crc(unknown)))
 
     assert (report.frames, report.trouble) == (len(GOOD) + 1, [])
 
@@ -125,7 +126,7 @@ def with_good_crc(whole: bytes) -> bytes:
 
 
 def test_frames_without_the_keys_of_a_streamer_are_good(tmp_path: Path) -> None:
-    report = verify.verify(written(tmp_path, frame_bytes("AB", {"a": 1}) + frame_bytes("N", {"b": "text"})))
+    report = verified(written(tmp_path, frame_bytes("AB", {"a": 1}) + frame_bytes("N", {"b": "text"})))
 
     assert (report.types, report.sessions, report.first_frame_num, report.trouble) == (
         {"AB": 1, "N": 1}, [], None, [],
@@ -135,7 +136,7 @@ def test_frames_without_the_keys_of_a_streamer_are_good(tmp_path: Path) -> None:
 def test_missing_numbers_are_named(tmp_path: Path) -> None:
     numbers = [2, 3, 5, 9]
 
-    report = verify.verify(written(tmp_path, b"".join(frame("S", n) for n in numbers)))
+    report = verified(written(tmp_path, b"".join(frame("S", n) for n in numbers)))
 
     assert report.missing == [(4, 4), (6, 8)]
     assert report.trouble == ["frame_num 4 is missing", "frame_num 6 to 8 are missing"]
@@ -267,9 +268,7 @@ def test_what_follows_a_damaged_frame_is_counted(tmp_path: Path) -> None:
     damaged = bytearray(GOOD[2])
     damaged[-5] ^= 1
 
-    report = verify.verify(
-        written(tmp_path, b"".join([*GOOD[:2], bytes(damaged), *GOOD[3:], bytes(damaged)]))
-    )
+    report = verified(written(tmp_path, b"".join([*GOOD[:2], bytes(damaged), *GOOD[3:], bytes(damaged)])))
 
     assert report.frames == 2
     assert report.trouble[0].endswith("; 3 good and 1 bad frames follow, which spt3g cannot reach")
@@ -278,7 +277,7 @@ def test_what_follows_a_damaged_frame_is_counted(tmp_path: Path) -> None:
 def test_frames_larger_than_a_piece_of_the_file_are_read(tmp_path: Path) -> None:
     large = [frame_bytes("S", {"session_id": SESSION, "frame_num": n}, payload=3_000_000) for n in range(3)]
 
-    report = verify.verify(written(tmp_path, b"".join(large)))
+    report = verified(written(tmp_path, b"".join(large)))
 
     assert (report.frames, report.last_frame_num, report.trouble) == (3, 2, [])
 
@@ -296,7 +295,7 @@ def test_frames_larger_than_a_piece_of_the_file_are_read(tmp_path: Path) -> None
 def test_an_odd_frame_that_spt3g_reads_is_no_trouble_and_the_frames_after_it_are_read(
     tmp_path: Path, odd: bytes, kind: str
 ) -> None:
-    report = verify.verify(written(tmp_path, b"".join([*GOOD[:3], odd, *GOOD[3:]])), largest_frame=3000)
+    report = verified(written(tmp_path, b"".join([*GOOD[:3], odd, *GOOD[3:]])), largest_frame=3000)
 
     assert report.trouble == []
     assert report.frames == 7

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from crc32c import crc32c
 
-from tests.unit.commands.recordings import GOOD, SESSION, frame, published, recorded, told, written
+from tests.unit.commands.recordings import GOOD, SESSION, frame, published, recorded, told, verified, written
 from tests.unit.commands.recordings import run_verify as run
-from timestream_aggregator.commands import verify
 from timestream_aggregator.commands.verify.file_report import LedgerVerdict as Says
 from timestream_api import ledger
 
@@ -18,7 +17,7 @@ from timestream_api import ledger
 def test_what_the_ledger_says_of_a_file_is_checked(tmp_path: Path) -> None:
     path = recorded(tmp_path)
 
-    report = verify.verify(path)
+    report = verified(path)
 
     assert (report.ledger, report.trouble, report.notes) == (Says.AGREES, [], [])
 
@@ -30,12 +29,12 @@ def test_the_ledger_is_found_from_a_relative_path_and_through_a_link(
     (tmp_path / "link").symlink_to(tmp_path / "data" / "17000")
     monkeypatch.chdir(tmp_path / "data" / "17000")
 
-    assert verify.verify(Path("a_000.g3")).ledger is Says.AGREES
-    assert verify.verify(tmp_path / "link" / "a_000.g3").ledger is Says.AGREES
+    assert verified(Path("a_000.g3")).ledger is Says.AGREES
+    assert verified(tmp_path / "link" / "a_000.g3").ledger is Says.AGREES
 
 
 def test_a_file_outside_of_data_folders_has_no_ledger(tmp_path: Path) -> None:
-    assert verify.verify(written(tmp_path, GOOD[0])).ledger is None
+    assert verified(written(tmp_path, GOOD[0])).ledger is None
 
 
 @pytest.mark.parametrize(
@@ -53,7 +52,7 @@ def test_a_good_file_that_is_not_the_recorded_one_is_trouble(
 ) -> None:
     data = b"".join(GOOD)
 
-    report = verify.verify(recorded(tmp_path, data=data, **other))
+    report = verified(recorded(tmp_path, data=data, **other))
 
     assert report.ledger is Says.DIFFERS
     assert report.trouble == [
@@ -72,8 +71,8 @@ def test_the_sha256_of_the_read_back_is_checked_where_there_is_one(tmp_path: Pat
         ),
     )
 
-    assert (verify.verify(path).sha256, verify.verify(path).ledger) == (right, Says.AGREES)
-    assert verify.verify(other).trouble == [f"not what was recorded: sha256 {right}, in the ledger {wrong}"]
+    assert (verified(path).sha256, verified(path).ledger) == (right, Says.AGREES)
+    assert verified(other).trouble == [f"not what was recorded: sha256 {right}, in the ledger {wrong}"]
 
 
 def test_a_frame_repeated_for_readers_is_not_among_the_numbers_of_the_ledger(tmp_path: Path) -> None:
@@ -81,7 +80,7 @@ def test_a_frame_repeated_for_readers_is_not_among_the_numbers_of_the_ledger(tmp
 
     path = recorded(tmp_path, data=data, frames=4, repeated=1, first_frame_num=3)
 
-    assert verify.verify(path).trouble == []
+    assert verified(path).trouble == []
 
 
 def test_a_file_with_a_line_before_and_one_after_a_crash_is_good(tmp_path: Path) -> None:
@@ -99,7 +98,7 @@ def test_a_file_with_a_line_before_and_one_after_a_crash_is_good(tmp_path: Path)
         ),
     )
 
-    report = verify.verify(path)
+    report = verified(path)
 
     assert (report.ledger, report.trouble) == (Says.AGREES, [])
     assert report.notes[0].startswith("recovered on")
@@ -121,7 +120,7 @@ def test_a_recovered_file_is_what_recovery_left_of_it(tmp_path: Path) -> None:
         ),
     )
 
-    assert verify.verify(path).ledger is Says.AGREES
+    assert verified(path).ledger is Says.AGREES
 
 
 def test_a_missing_number_that_the_ledger_tells_of_is_known(tmp_path: Path) -> None:
@@ -134,7 +133,7 @@ def test_a_missing_number_that_the_ledger_tells_of_is_known(tmp_path: Path) -> N
         ledger.Loss(count=3, session_id=SESSION + 1, first=6, last=8),
     )
 
-    report = verify.verify(path)
+    report = verified(path)
 
     assert (report.missing, report.known) == ([(3, 4), (6, 8)], [(3, 4), (6, 8)])
     assert report.trouble == ["frame_num 7 to 8 are missing"]
@@ -147,7 +146,7 @@ def test_a_count_that_went_back_is_known_if_the_ledger_tells_of_it(tmp_path: Pat
     path = recorded(tmp_path, data=data, first_frame_num=7, last_frame_num=1)
     told(tmp_path, ledger.Renumbered(session_id=SESSION, last=8, first=2))
 
-    report = verify.verify(path)
+    report = verified(path)
 
     assert report.missing == [(4, 4)]
     assert report.trouble == ["frame_num 4 is missing", "frame_num goes back from 5 to 1"]

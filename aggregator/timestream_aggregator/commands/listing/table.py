@@ -103,7 +103,6 @@ def _files(acquisition: Acquisition) -> Iterator[str]:
 
 
 def _stranger(file: Found) -> str:
-    """Return the line of a file that bears no name of ours."""
     return (
         _COLUMNS.format("?", 1, "-", f"{file.bytes:,}", "-", "-", "-", moment(file.changed), file.path) + "\n"
     )

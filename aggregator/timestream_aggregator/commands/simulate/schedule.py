@@ -115,7 +115,6 @@ def _session(plan: Plan, start: float, *, with_pause: bool) -> Iterator[Step]:
 
 
 def _scans(plan: Plan) -> int:
-    """Return the number of Scans in a session."""
     return max(1, round(plan.session_time / plan.frame_time))
 
 

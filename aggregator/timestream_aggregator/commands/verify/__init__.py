@@ -18,13 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.commands.verify.checking import Checker
-from timestream_aggregator.commands.verify.file_report import FileReport
 from timestream_aggregator.commands.verify.text import Json, Table, VerifyTotals
 from timestream_aggregator.core.naming import SUFFIX
 from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_api.settings import LARGEST_FRAME
-
-__all__ = ["FileReport", "add_arguments", "find", "run", "verify"]
 
 _EPILOG: Final = """
 Files are compared with the ledger of the data folder that they lie in, as far up as that may be. If a folder
@@ -81,15 +78,6 @@ def find(paths: Sequence[Path]) -> Iterator[Path]:
         for folder, folders, names in os.walk(path, onerror=_refuse):
             folders[:] = sorted(name for name in folders if name != OWN_FOLDER)
             yield from (Path(folder, name) for name in sorted(names) if name.endswith(SUFFIX))
-
-
-def verify(path: Path, largest_frame: int = LARGEST_FRAME) -> FileReport:
-    """Return what is in the file `path`; whatever is wrong with it stands in the report.
-
-    Raises:
-        OSError: the ledger of its data folder cannot be read.
-    """
-    return Checker(largest_frame).verify(path)
 
 
 def _texts(

@@ -134,7 +134,6 @@ class Checker:
 
 
 def _differences(count: Count, entry: FileEntry) -> Iterator[str]:
-    """Yield in which respects a file is another than the ledger says."""
     report = count.report
     pairs = [
         ("bytes", report.bytes, entry.file.bytes),

@@ -158,7 +158,6 @@ def _staged(folder: Folder) -> Iterator[str]:
 
 
 def _told(folder: Folder) -> Iterator[str]:
-    """Yield the lines about what is in no file of a data folder."""
     summary = folder.summary
     if not folder.is_data_folder:
         return

@@ -133,7 +133,9 @@ def intact_of(report: Report | None) -> Finding:
     acquisition, loss = report.acquisition, report.last_loss
     is_recent = bool(loss and acquisition and loss.time >= acquisition.started)
     if acquisition and (acquisition.lost or is_recent):
-        return Finding(FALSE, "FramesLost", sentences(_lost(acquisition.lost), _last_loss(loss)))
+        lacks = f"The current acquisition lacks {_frames(acquisition.lost)} that its sender counted"
+        what = lacks if acquisition.lost else "The disk did not keep frames of the current acquisition"
+        return Finding(FALSE, "FramesLost", sentences(what, _last_loss(loss)))
     if report.last_put_aside and report.last_put_aside.time >= _beginning(report):
         return Finding(FALSE, "FramePutAside", _put_aside(report.last_put_aside))
     return Finding(TRUE, "NothingLost", "The current acquisition lacks no frame.")
@@ -150,12 +152,6 @@ def _put_aside(piece: LastPutAside) -> str:
     kept = "Their beginning is in .timestream-aggregator/quarantine, the ledger tells of all such"
     fix = "Correct the sender and restart it: it may give the same to each new connection"
     return sentences(f"{what}: {piece.why}", kept, fix)
-
-
-def _lost(count: int) -> str:
-    if not count:
-        return "The disk did not keep frames of the current acquisition"
-    return f"The current acquisition lacks {_frames(count)} that its sender counted"
 
 
 def _frames(count: int) -> str:

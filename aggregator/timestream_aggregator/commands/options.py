@@ -27,21 +27,14 @@ class WrongOptionError(Exception):
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add an option for each setting."""
     for name, field in _FIELDS.items():
-        option = f"--{name.replace('_', '-')}"
-        words: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "metavar": _metavar(name, field)}
+        words: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
+        shown: dict[str, Any] = {"help": _help(name, field), "metavar": _metavar(name, field)}
         if field.annotation is bool:
-            parser.add_argument(option, nargs="?", const="true", help=_help(name, field), **words)
-            negation = f"--no-{name.replace('_', '-')}"
-            parser.add_argument(
-                negation,
-                action="store_const",
-                const="false",
-                dest=name,
-                default=argparse.SUPPRESS,
-                help=argparse.SUPPRESS,
-            )
+            parser.add_argument(_option(name), nargs="?", const="true", **words, **shown)
+            hidden: dict[str, Any] = {"action": "store_const", "const": "false", "help": argparse.SUPPRESS}
+            parser.add_argument(_option(f"no_{name}"), **words, **hidden)
         else:
-            parser.add_argument(option, help=_help(name, field), **words)
+            parser.add_argument(_option(name), **words, **shown)
     parser.add_argument(
         "--auto-start", nargs="?", default=argparse.SUPPRESS, help="Accepted, and has no effect"
     )
@@ -53,7 +46,7 @@ def from_args(options: Mapping[str, str], environment: Mapping[str, str]) -> Rec
     Raises:
         WrongOptionError: a value is not possible.
     """
-    given = {name: (f"--{name.replace('_', '-')}", text) for name, text in options.items() if name in _FIELDS}
+    given = {name: (_option(name), text) for name, text in options.items() if name in _FIELDS}
     for name in _FIELDS:
         for variable in (PREFIX + name.upper(), ALSO.get(name, "")):
             if name not in given and environment.get(variable):  # an empty one is none
@@ -64,6 +57,10 @@ def from_args(options: Mapping[str, str], environment: Mapping[str, str]) -> Rec
         return RecorderSettings.model_validate({name: text for name, (_, text) in given.items()})
     except ValidationError as error:
         raise WrongOptionError(_in_one_line(error, given)) from error
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _in_one_line(error: ValidationError, given: Mapping[str, tuple[str, str]]) -> str:

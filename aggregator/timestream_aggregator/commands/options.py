@@ -4,7 +4,6 @@ An option counts before the environment, and that before the default.
 """
 
 import argparse
-import types
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, get_args
@@ -86,5 +85,5 @@ def _metavar(name: str, field: FieldInfo) -> str:
         return "|".join(kind)
     if kind is bool:
         return "true|false"
-    kinds = get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    kinds: tuple[Any, ...] = get_args(field.annotation) or (field.annotation,)  # of a union the first
     return _WORDS.get(name) or {float: "TIME", int: "N"}.get(kinds[0], "TEXT")

@@ -142,7 +142,7 @@ def test_a_lost_frame_is_counted_and_not_made() -> None:
     frames = [streamer.frame(Kind.SCAN, 0) for _ in range(3)]
 
     assert frames[1] is None
-    assert [cast("Any", frame)["frame_num"] for frame in frames if frame] == [0, 2]
+    assert [frame["frame_num"] for frame in frames if frame] == [0, 2]
 
 
 def test_a_reader_can_compute_the_counts_from_the_seed() -> None:

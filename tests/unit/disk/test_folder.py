@@ -454,3 +454,7 @@ def test_a_number_that_was_reserved_is_not_forgotten_when_two_threads_reserve_at
 
     with closing(StagedFile(folder, FileId(Base("17000", "shared"), 0))) as file:
         assert file.wanted.number == 501
+
+
+def test_a_file_system_that_cannot_sync_folders_is_none_that_fails() -> None:
+    Disk().sync_folder(Path("/proc/self"))

@@ -14,7 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from timestream_aggregator.disk.layout import OWN_FOLDER, PROBE, own, wanted_path
+from timestream_aggregator.core.naming import parse
+from timestream_aggregator.disk.layout import OWN_FOLDER, own, wanted_path
 
 LOCKS: Final = Path("/proc/locks")
 _FRESH: Final = 60.0  # seconds; a file that is being written grows, or is published after `frameGap`
@@ -76,11 +77,11 @@ def staged(root: Path) -> list[Staged]:
     staging = own(root, "staging")
     if not staging.is_dir():
         return []
-    found = [file for file in files(staging) if not file.path.startswith(PROBE)]
     locked = _locked_inodes()
     return [
-        Staged(wanted_path(file.path) or file.path, _state(file, locked), file.bytes, file.changed)
-        for file in found
+        Staged(path, _state(file, locked), file.bytes, file.changed)
+        for file in files(staging)
+        if parse(path := wanted_path(file.path)) is not None  # of others only `recover` speaks
     ]
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.tools.long import size
 from tests.tools.made_frames import frame
 from timestream_aggregator.__main__ import main
+from timestream_aggregator.commands.inventory import staged
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder, UnusableFolderError
 from timestream_aggregator.disk.layout import OWN_FOLDER
@@ -139,6 +140,8 @@ def test_a_file_with_a_foreign_name_is_told_once_and_neither_opened_nor_removed(
     assert (world(tmp_path), disk.touched) == (before, [])
     code = main(["recover", str(tmp_path / "data")])
     assert code == (0 if name.startswith(".nfs") else 1)
+    assert main(["ls", str(tmp_path / "data")]) == 0
+    assert staged(tmp_path / "data") == [], "ls and verify say that recover publishes it"
     assert capsys.readouterr().out.replace("\n", "").isprintable()
     assert {path: data for path, data in world(tmp_path).items() if path in before} == before
 

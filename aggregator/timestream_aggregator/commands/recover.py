@@ -6,13 +6,11 @@ used.
 """
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from timestream_aggregator import logs
 from timestream_aggregator.core.naming import parse
@@ -21,7 +19,7 @@ from timestream_aggregator.disk.layout import wanted_path
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.ledger.recent import read
-from timestream_aggregator.recovery.recovery import Outcome, Recovery
+from timestream_aggregator.recovery.recovery import Outcome, Recovery, shown
 from timestream_api.ledger import Fact
 
 STREAM: Final = "recover"
@@ -103,4 +101,4 @@ def _word(outcome: Outcome) -> str:
 def _name(outcome: Outcome) -> str:
     """Return the name that a file got, or was to get, or that it has."""
     wanted = wanted_path(outcome.staged)
-    return outcome.path or (wanted if parse(wanted) else quote(os.fsencode(outcome.staged)))
+    return outcome.path or (wanted if parse(wanted) else shown(outcome.staged))

@@ -6,7 +6,6 @@ name until its final one is on the disk and the ledger knows of it, and what sto
 the damage is cut off. Running it again goes on. A file that somebody is writing is locked, and left alone.
 """
 
-import errno
 import logging
 import os
 import re
@@ -16,17 +15,19 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.core.naming import FileId, parse
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import PROBE, wanted_path
-from timestream_aggregator.ledger.losses import Losses, Lost
+from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.ledger.recent import History
-from timestream_aggregator.recovery.scan import Frames, Part, Scan, pieces, scan
+from timestream_aggregator.recovery.copying import copy, put
+from timestream_aggregator.recovery.lost import lost_from
+from timestream_aggregator.recovery.scan import Frames, Part, Scan, scan
 from timestream_api import ledger
-from timestream_api.report import LossCause
 
 _BEHIND: Final = re.compile(r"(?P<file>.+)-behind-(?P<at>[0-9a-f]{1,16})")
 """The staged name of what stood behind damage: that of the damaged file, and where the damage begins in it."""
@@ -203,7 +204,7 @@ class Recovery:
         return self._give_up(name, "it is not called like a file that is being written")
 
     def _tell_stranger(self, name: str, what: str) -> Outcome:
-        self._log.warning("passed over in the staging folder", extra={"path": name, "why": what})
+        self._log.warning("passed over in the staging folder", extra={"path": shown(name), "why": what})
         return Outcome(name, stranger=what)
 
     def _tell_of(self, name: str) -> None:
@@ -260,7 +261,9 @@ class Recovery:
         if not found.head.frames:
             return self._remove(path, wanted, outcome, found)
         if path.name in self._doubtful:
-            self._write_again(fd, found.head.bytes)
+            put(
+                self._disk, fd, [(0, found.head.bytes)], fd, self._pause
+            )  # taken for written after a failed sync
         self._disk.sync(fd)
         return self._finish(path, wanted, self._publish(path, wanted), outcome, found)
 
@@ -283,20 +286,13 @@ class Recovery:
             self._opened.add(wanted.path)
         return self._folder.publish(path, wanted, copying=True)
 
-    def _write_again(self, fd: int, size: int) -> None:
-        """Write the first `size` bytes over themselves: after a failed sync the kernel takes them for written."""
-        at = 0
-        for piece in pieces(self._disk, fd, 0, size):
-            self._pause()
-            at = self._write(fd, piece, at)
-
     def _note_losses(self, name: str, found: Scan, wanted: FileId) -> None:
         """Note as lost, once, what was written into the file and is not in it, as far as that is known."""
         with self._changed:
             left = self._left.get(name)
         if self._losses is None or (wanted.path, None) in self._noted:
             return
-        for lost in _lost(found, left, wanted.path):
+        for lost in lost_from(found, left, wanted.path):
             if (wanted.path, lost.first) not in self._noted:
                 self._losses.note(lost)
                 self._noted.add((wanted.path, lost.first))
@@ -350,30 +346,11 @@ class Recovery:
 
     def _copy(self, fd: int, stretches: Iterator[tuple[int, int]], path: Path) -> None:
         """Copy these bytes of the file to the file `path`, in place of what that held, and bring it to the disk."""
-        self._disk.make_folder(path.parent)
-        copy, at = self._disk.open_anew(path), 0
-        try:
-            for start, end in stretches:
-                for piece in pieces(self._disk, fd, start, end):
-                    self._pause()
-                    at = self._write(copy, piece, at)
-            self._disk.sync(copy)
-        finally:
-            self._disk.close(copy)
-        for folder in (path.parent, *path.parent.parents):
+        copy(self._disk, fd, stretches, path, self._pause)
+        for folder in path.parents:
             self._disk.sync_folder(folder)
             if folder == self._folder.staging.parent:
                 break
-
-    def _write(self, fd: int, piece: bytes, at: int) -> int:
-        """Write `piece` at `at` and return where it ends."""
-        view = memoryview(piece)
-        while view:
-            written = self._disk.write(fd, [view], at)
-            if not written:
-                raise OSError(errno.EIO, "the disk takes no more bytes and does not say why")
-            view, at = view[written:], at + written
-        return at
 
     def _finish(self, path: Path, wanted: FileId, final: FileId, outcome: Outcome, found: Scan) -> Outcome:
         """Tell of a file that has its final name, and take the other one away."""
@@ -433,7 +410,9 @@ class Recovery:
     def _give_up(self, name: str, why: str) -> Outcome:
         if self._complaints.get(name) != why:
             self._complaints[name] = why
-            self._log.error("a left file cannot be recovered, trying on", extra={"path": name, "why": why})
+            self._log.error(
+                "a left file cannot be recovered, trying on", extra={"path": shown(name), "why": why}
+            )
         return Outcome(name, trouble=why)
 
     def _pause(self) -> None:
@@ -441,30 +420,6 @@ class Recovery:
             raise InterruptedRecoveryError
 
 
-def _lost(found: Scan, left: ledger.Left | None, path: str) -> Iterator[Lost]:
-    """Yield what is not in the file any more: by numbers where these are known, else how many frames."""
-    why = left.why if left else found.damage
-    numbers = sum(gap.last - gap.first + 1 for gap in found.missing) + found.more_missing
-    frames = found.head.frames + found.behind.frames
-    missing = max(0, left.frames - max(frames, left.repeated)) if left else numbers
-    if missing == numbers:
-        for gap in found.missing:
-            count = gap.last - gap.first + 1
-            yield Lost(count, LossCause.DISK, gap.session_id, gap.first, gap.last, why, path)
-        missing = found.more_missing
-    if missing:
-        first, last = _end(found, left)
-        known = first is not None and last is not None and last - first + 1 == missing
-        session = left.session_id if left else None
-        numbered = (first, last) if known else (None, None)
-        yield Lost(missing, LossCause.DISK, session, *numbered, why=why, path=path)
-
-
-def _end(found: Scan, left: ledger.Left | None) -> tuple[int | None, int | None]:
-    """Return the numbers of the first and the last frame that were written behind those that are there."""
-    if left is None:
-        return None, None
-    last = (found.behind if found.behind.frames else found.head).last_frame_num
-    if not found.head.frames and not found.behind.frames:
-        return left.first_frame_num, left.last_frame_num
-    return None if last is None else last + 1, left.last_frame_num
+def shown(name: str) -> str:
+    """Return a name from the disk as a person may see it: any bytes may be in it."""
+    return quote(os.fsencode(name), safe="%")

@@ -90,7 +90,7 @@ class Recorder:
         """Let recovery end first, after one more try: it tells the ledger things, and the writer closes that."""
         deadline = self._clock.monotonic() + _PATIENCE
         self._parts.recovery.try_again()
-        while self._parts.recovery.pending and self._clock.monotonic() < deadline:
+        while self._parts.recovery.unfinished and self._clock.monotonic() < deadline:
             self._clock.sleep(_LOOK_AGAIN)
         self._parts.recovery.stop()
         self._parts.storage.stop()

@@ -132,6 +132,12 @@ class Recovery:
         with self._changed:
             return len(self._doubtful & self._left.keys())
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is something of this run left to do, if only a staged name to take away."""
+        with self._changed:
+            return bool((self._doubtful | self._told) & self._left.keys())
+
     def try_again(self) -> None:
         """Try what failed again: the disk works. Any thread may call this."""
         with self._changed:

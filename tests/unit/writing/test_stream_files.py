@@ -20,7 +20,7 @@ from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.ledger.file import Ledger, lines
 from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.writing.patience import Patience
-from timestream_aggregator.writing.stream_files import Observers, StreamFiles
+from timestream_aggregator.writing.stream_files import Happening, Observers, Slot, StreamFiles, advance
 from timestream_aggregator.writing.tally import Acquired
 from timestream_api.ledger import Fact, Left, Loss
 from timestream_api.report import CloseReason
@@ -271,3 +271,85 @@ def test_a_number_is_not_used_again_when_somebody_has_fetched_the_file(tmp_path:
         (path,) = (tmp_path / WANTED.base.folder).iterdir()
         assert path.name == f"{WANTED.base.stem}_{number:03d}.g3"
         path.unlink()
+
+
+def name(number: int) -> str:
+    return Path(WANTED.base.path(number)).name
+
+
+class StaleFile(Disk):
+    """From `spoil()` on each call on the files that are open by then fails, as after a failover of a file server."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.stale = set[int]()
+        self._opened = set[int]()
+
+    def create(self, path: Path) -> int:
+        fd = super().create(path)
+        self.stale.discard(fd)
+        self._opened.add(fd)
+        return fd
+
+    def spoil(self) -> None:
+        self.stale |= self._opened
+
+    def _check(self, fd: int) -> None:
+        if fd in self.stale:
+            raise OSError(self.number, os.strerror(self.number))
+
+    def write(self, fd: int, pieces: Sequence[memoryview | bytes], offset: int) -> int:
+        self._check(fd)
+        return super().write(fd, pieces, offset)
+
+    def truncate(self, fd: int, size: int) -> None:
+        self._check(fd)
+        super().truncate(fd, size)
+
+    def sync(self, fd: int) -> None:
+        self._check(fd)
+        super().sync(fd)
+
+    def sync_data(self, fd: int) -> None:
+        self._check(fd)
+        super().sync_data(fd)
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EBADF, errno.EIO])
+def test_a_file_that_fails_while_others_do_not_is_left_and_the_frames_go_on_in_a_new_one(
+    tmp_path: Path, number: int
+) -> None:
+    disk = StaleFile(number)
+    output = output_on(tmp_path, disk, max_stall=0.0)  # whoever waits for this disk discards at once
+    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.write(Frame(b"one;"))
+    output.flush()
+    disk.spoil()
+
+    output.write(Frame(b"two;"))
+    output.close(CloseReason.SIZE_LIMIT)
+
+    assert facts(tmp_path, Loss) == []
+    assert [(fact.path, fact.frames) for fact in facts(tmp_path, Left)] == [(WANTED.path, 1)]
+    assert published(tmp_path) == {name(1): b"two;"}
+    assert [path.read_bytes() for path in (tmp_path / OWN_FOLDER / "staging").iterdir()] == [b"one;"]
+
+
+def test_the_number_of_a_file_that_was_left_is_given_to_no_other(tmp_path: Path) -> None:
+    disk = StaleFile(errno.ESTALE)
+    output = output_on(tmp_path, disk)
+    for data in (b"one;", b"two;", b"three;"):
+        output.open(WANTED, Acquired(SYSTEM.utc()))
+        output.write(Frame(data))
+        output.flush()
+        if data == b"one;":
+            disk.spoil()
+        output.close(CloseReason.SIZE_LIMIT)
+
+    assert published(tmp_path) == {name(1): b"two;", name(2): b"three;"}
+
+
+@pytest.mark.parametrize(("slot", "happening"), [(Slot.CLOSED, Happening.MADE), (Slot.OPEN, Happening.ASKED)])
+def test_what_cannot_happen_to_a_file_is_a_fault_of_the_program(slot: Slot, happening: Happening) -> None:
+    with pytest.raises(KeyError):
+        advance(slot, happening)

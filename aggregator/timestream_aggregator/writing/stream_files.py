@@ -166,16 +166,17 @@ class StreamFiles:
             self._give_way()
 
     def sync_if_due(self) -> None:
-        """Bring the file to the disk if it has not been for the sync interval."""
-        if self._clock.monotonic() >= (self.sync_due() or float("inf")):
-            try:
-                with self._pulse.waiting_for("the disk"):
-                    self._sync()
-            except OSError as error:
-                self._note_trouble(error)
-                self._let_go_broken()
-            else:
-                self._note_success()
+        """Bring the file to the disk if it has not been for the sync interval; one that cannot be is let go."""
+        if self._clock.monotonic() < (self.sync_due() or float("inf")):
+            return
+        try:
+            with self._pulse.waiting_for("the disk"):
+                self._sync()
+        except OSError as error:
+            self._break(error)
+            self._let_go_broken()
+        else:
+            self._note_success()
 
     def sync_due(self) -> float | None:
         """Return the monotonic second at which `sync_if_due` matters next; None while all is on the disk."""
@@ -214,16 +215,30 @@ class StreamFiles:
             self._tell.changed()
 
     def _write(self) -> None:
-        """Take one attempt at writing what was gathered, if need be to a new file."""
+        """Take one attempt at writing what was gathered, to a new file where the one at hand fails.
+
+        Raises:
+            OSError: a new file takes not all of it.
+        """
         self._let_go_broken()
-        file = self._file or self._new_file()
+        if self._file is not None:
+            try:
+                self._append(self._file)
+            except OSError as error:
+                self._break(error)
+                self._let_go_broken()
+        if self._gathered:
+            try:
+                self._append(self._new_file())
+            except OSError as error:
+                self._break(error)
+                raise
+
+    def _append(self, file: StagedFile) -> None:
         before, recorded = file.frames, self._tally.recorded
         self._ledger.write()  # what is lost before these frames: once they are in a file, nobody finds it again
         try:
             file.append(self._gathered)
-        except OSError:
-            self._slot = advance(self._slot, Happening.FAILED)
-            raise
         finally:
             self._count(file, file.frames - before)
             if self._tally.recorded and not recorded:  # not for each attempt on a full disk that takes a copy
@@ -241,16 +256,17 @@ class StreamFiles:
         return file
 
     def _sync(self) -> None:
-        file = self._file
-        if file is None:
+        if self._file is None:
             return
         self._ledger.write(sync=True)
-        try:
-            file.sync()
-        except OSError:
-            self._slot = advance(self._slot, Happening.FAILED)
-            raise
+        self._file.sync()
         self._synced, self._unsynced = self._clock.monotonic(), False
+
+    def _break(self, error: OSError) -> None:
+        """Take note that a call failed of the file, if there is one."""
+        self._patience.why = str(error)
+        if self._file is not None:
+            self._slot = advance(self._slot, Happening.FAILED)
 
     def _let_go_broken(self) -> None:
         if self._slot is Slot.BROKEN and self._file is not None:

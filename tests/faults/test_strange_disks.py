@@ -177,7 +177,7 @@ def test_a_disk_that_forgets_what_it_failed_to_sync_is_found_out(
         time.sleep(0.2)  # these are synced
         disk.be(failing={"fsync": "EIO"})
         server.play(b"".join(frame.data or b"" for frame in frames[4:6]))
-        assert until(lambda: "the disk fails" in recorder.logged()), recorder.logged()
+        assert until(lambda: "left unpublished" in recorder.logged()), recorder.logged()
         disk.forget()
         disk.be()
         server.play(b"".join(frame.data or b"" for frame in frames[6:]))

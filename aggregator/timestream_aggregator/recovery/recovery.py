@@ -303,8 +303,12 @@ class Recovery:
                 self._losses.note(lost)
                 self._noted.add((wanted.path, lost.first))
                 self._losses.ledger.write(sync=True)  # before the file is cut, and no longer tells of it
-        with self._changed:
-            self._left[name] = None
+                left = None
+        if (
+            left is None or found.rest
+        ):  # what is whole now the disk may still lose, until the file is published
+            with self._changed:
+                self._left[name] = None
 
     def _standing(self, path: Path, fd: int, wanted: FileId) -> FileId | None:
         """Return the final name that the file has got already, if it has."""

@@ -267,6 +267,9 @@ class StreamFiles:
         self._patience.why = str(error)
         if self._file is not None:
             self._slot = advance(self._slot, Happening.FAILED)
+            if self._tally.recorded:  # not for each new file that a full disk does not take
+                extra = {"path": self._file.wanted.path, "why": str(error)}
+                self._log.warning("a file fails, the next frames go to another", extra=extra)
 
     def _let_go_broken(self) -> None:
         if self._slot is Slot.BROKEN and self._file is not None:

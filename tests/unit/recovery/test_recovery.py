@@ -376,3 +376,38 @@ def test_what_writer_and_recovery_share_is_touched_under_its_lock_alone(place: P
 
     assert recovered(place).frames == 5
     assert watched.unguarded == []
+
+
+def test_what_the_disk_loses_between_two_attempts_at_recovery_is_noted(place: Place) -> None:
+    class Forgetful(Disk):
+        failing = True
+
+        def sync(self, fd: int) -> None:
+            if self.failing:
+                raise OSError(errno.EIO, "Input/output error")
+            super().sync(fd)
+
+    book, disk = Ledger(place.root, "crate1", LOG), Forgetful()
+    losses = Losses(book, LOG)
+    staged = place.leave(WHOLE)
+    recovery = Recovery(DataFolder(place.root, disk), place.told.append, LOG, losses=losses)
+    should_be = ledger.Left(
+        path=WANTED.path,
+        bytes=1,
+        frames=5,
+        crc32c="00000000",
+        session_id=1,
+        first_frame_num=0,
+        last_frame_num=4,
+        why="EIO",
+    )
+    recovery.take(staged.name, should_be)
+
+    assert recovery.run()[0].trouble
+    os.truncate(staged, len(b"".join(FRAMES[:3])))
+    disk.failing = False
+    recovery.run()
+    book.close()
+
+    assert recovered(place).frames == 3
+    assert losses.state.count == 2

@@ -19,10 +19,19 @@ class File:
         self.pending.append(what)
 
     def flip(self, place: int, bit: int) -> None:
-        """Let the disk change a bit by itself."""
-        for content in (self.cached, self.durable):
-            if place < len(content):
-                content[place] ^= 1 << bit
+        """Let a bit change by itself, wherever the byte is."""
+
+        def flipped(offset: int, data: bytes) -> bytes:
+            at = place - offset
+            return (
+                data if not 0 <= at < len(data) else data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
+            )
+
+        self.cached[:] = flipped(0, bytes(self.cached))
+        self.durable[:] = flipped(0, bytes(self.durable))
+        self.pending[:] = [
+            what if isinstance(what, int) else (what[0], flipped(*what)) for what in self.pending
+        ]
 
     def tear(self, chance: random.Random) -> None:
         """Let each write be as many as the blocks of a disk may make of it: any part of it may be all that is done."""

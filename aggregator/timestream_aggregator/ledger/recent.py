@@ -51,9 +51,9 @@ class History:
             self.paths.append(path)
             self._end(path)
             self._end(line.get("wanted", path))
-        if kind == "opened":
+        if kind in {"opened", "left"}:  # what is left may have got its name before a call failed
             self.unended[path] = None
-        elif kind == "left":
+        if kind == "left":
             self.left[path] = Left.model_validate(line)
         elif kind == "removed":
             self.left.pop(path, None)

@@ -89,6 +89,13 @@ def test_files_of_which_nobody_tells_what_became_of_them_are_known(tmp_path: Pat
     assert list(read(tmp_path, "crate1", Disk()).unended) == ["17000/a_000.g3"]
 
 
+def test_what_became_of_a_file_that_was_left_is_not_told_yet(tmp_path: Path) -> None:
+    left = ledger.Left(path="17000/a_000.g3", bytes=1, frames=1, crc32c="00000000", why="it failed")
+    tell(tmp_path, "crate1", ledger.Opened(path="17000/a_000.g3"), left)
+
+    assert list(read(tmp_path, "crate1", Disk()).unended) == ["17000/a_000.g3"]
+
+
 def test_lines_that_are_torn_or_no_objects_are_passed_over(tmp_path: Path) -> None:
     tell(tmp_path, "crate1", published("17000/a_000.g3"))
     with (tmp_path / OWN_FOLDER / "ledger.jsonl").open("a") as file:

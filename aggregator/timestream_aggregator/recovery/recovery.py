@@ -282,10 +282,12 @@ class Recovery:
     def _publish(self, path: Path, wanted: FileId) -> FileId:
         """Give the file its name. The ledger knows it before: by that line a start after a crash finds the file.
 
-        What stood behind damage gets the next name.
+        What stood behind damage gets the next name, and so does a file whose name somebody else has taken.
         """
-        if _BEHIND.fullmatch(path.name) and path.name not in self._promised:
-            self._promised[path.name] = self._folder.promise(wanted.base)
+        if path.name not in self._promised:
+            taken = Path(wanted.path).name in self._disk.names(self._folder.root / wanted.base.folder)
+            if taken or _BEHIND.fullmatch(path.name):
+                self._promised[path.name] = self._folder.promise(wanted.base)
         wanted = self._promised.get(path.name, wanted)
         if wanted.path not in self._opened:
             self._tell(ledger.Opened(path=wanted.path))

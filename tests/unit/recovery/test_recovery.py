@@ -153,6 +153,9 @@ def test_a_name_that_is_taken_is_never_reused(place: Place) -> None:
 
     assert place.files() == {WANTED.path: b"somebody else's", WANTED.base.path(4): WHOLE}
     assert recovered(place).path == WANTED.base.path(4)
+    assert ledger.Opened(path=WANTED.base.path(4)) in place.told, (
+        "killed here, a start would not look for the file"
+    )
 
 
 def test_a_new_file_does_not_take_the_name_that_a_left_one_is_to_get(place: Place) -> None:

@@ -131,6 +131,9 @@ class DataFolder:
         is made there, which takes a while and leaves `staged` as it is.
         """
         self.disk.make_folder(self.root / wanted.base.folder)
+        self.settle(
+            wanted
+        )  # a loss of power takes what is renamed into a folder that is not on the disk itself
         while True:
             final = self.root / wanted.path
             try:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -38,6 +38,11 @@ class CommandParser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
     _open_closed_streams()
+    reconfigure: Any = getattr(
+        sys.stdout, "reconfigure", None
+    )  # a test may have put something else in its place
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         try:
             return _run(list(sys.argv[1:] if argv is None else argv))

@@ -6,8 +6,9 @@ tell, and take it from a recorder that starts in this moment.
 """
 
 import os
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.core.naming import parse
-from timestream_aggregator.disk.layout import OWN_FOLDER, own, wanted_path
+from timestream_aggregator.disk.layout import own, wanted_path
 
 LOCKS: Final = Path("/proc/locks")
 _FRESH: Final = 60.0  # seconds; a file that is being written grows, or is published after `frameGap`
@@ -56,20 +57,51 @@ class Staged:
         return f"{text}: `timestream-aggregator recover {root}`, or the recorder's next start, publishes it"
 
 
-def files(folder: Path, below: str = "") -> Iterator[Found]:
-    """Yield the files in `folder` but the recorder's own, in order of name. OSError: it cannot be read."""
-    with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    for entry in ordered:
-        if entry.is_dir(follow_symlinks=False):
-            if entry.name != OWN_FOLDER:
-                yield from files(Path(entry.path), f"{below}{entry.name}/")
+def files(folder: Path, refused: Callable[[OSError], None]) -> Iterator[Found]:
+    """Yield the files in `folder`, in order of name; what is hidden is passed over, links to folders are followed.
+
+    `refused` is told of a folder in it that cannot be read. OSError: `folder` itself cannot be.
+    """
+    yield from _walk(folder, "", _entries(folder), refused, set[tuple[int, int]]())
+
+
+def _walk(
+    folder: Path,
+    below: str,
+    entries: list[os.DirEntry[str]],
+    refused: Callable[[OSError], None],
+    seen: set[tuple[int, int]],
+) -> Iterator[Found]:
+    about = folder.stat()
+    if (about.st_dev, about.st_ino) in seen:  # a link led here before
+        return
+    seen.add((about.st_dev, about.st_ino))
+    for entry in entries:
+        if entry.name.startswith("."):
             continue
         try:
+            if entry.is_dir():
+                yield from _walk(
+                    Path(entry.path), f"{below}{entry.name}/", _entries(entry.path), refused, seen
+                )
+                continue
             about = entry.stat(follow_symlinks=False)
         except FileNotFoundError:  # published in this moment, and no longer where it was written
             continue
+        except OSError as error:
+            refused(error)
+            continue
         yield Found(below + entry.name, about.st_size, about.st_mtime, about.st_ino)
+
+
+def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def note_unread(command: str, error: OSError) -> None:
+    """Say that a folder is left out."""
+    sys.stderr.write(f"{command}: not looked at: {error.filename}: {error.strerror}\n")
 
 
 def staged(root: Path) -> list[Staged]:
@@ -80,9 +112,13 @@ def staged(root: Path) -> list[Staged]:
     locked = _locked_inodes()
     return [
         Staged(path, _state(file, locked), file.bytes, file.changed)
-        for file in files(staging)
+        for file in files(staging, _raise)
         if parse(path := wanted_path(file.path)) is not None  # of others only `recover` speaks
     ]
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def counted(number: int, what: str) -> str:

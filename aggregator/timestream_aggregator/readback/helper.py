@@ -65,8 +65,9 @@ def pieces(path: str | Path) -> Iterator[bytes]:
 
 def _load(path: str) -> tuple[int, str | None]:
     """Return how many frames spt3g loads, and why it stopped if it did before the end."""
-    reader, frames, start = open_reader(path), 0, 0
+    frames, start = 0, 0
     try:
+        reader = open_reader(path)
         while read := reader.Process(None):
             if not len(read[0]) and not int(read[0].type):  # it takes zeros for that
                 return frames, f"spt3g finds an empty frame without a type at byte {start}"
@@ -83,7 +84,10 @@ def open_reader(path: str | Path) -> Any:
 
     spt3g = cast("Any", core)
     spt3g.G3Logger.global_logger = spt3g.G3MultiLogger(spt3g.G3LoggerVector())
-    return spt3g.G3Reader(str(path))
+    try:
+        return spt3g.G3Reader(str(path))
+    except (TypeError, UnicodeEncodeError) as error:
+        raise ValueError("spt3g opens no path that is not UTF-8") from error
 
 
 def in_short(error: BaseException) -> str:

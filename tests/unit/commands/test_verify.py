@@ -97,7 +97,7 @@ def test_an_empty_file_is_trouble(tmp_path: Path) -> None:
 
 def test_a_file_of_another_name_is_not_taken_for_a_good_one(tmp_path: Path) -> None:
     assert verified(written(tmp_path, GOOD[0], "a.partial")).trouble == [
-        "not read: spt3g opens only names that end in .g3"
+        "not read: its name does not end in .g3; unpack it if it is compressed"
     ]
 
 

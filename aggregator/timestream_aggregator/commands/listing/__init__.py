@@ -7,10 +7,11 @@ ledger is opened, so that listing never gets into the way of recording, and ten 
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from timestream_aggregator.commands.inventory import files, staged
+from timestream_aggregator.commands.inventory import files, note_unread, staged
 from timestream_aggregator.commands.listing.catalog import catalog
 from timestream_aggregator.commands.listing.table import objects, table
 from timestream_aggregator.ledger.summary import summary_of
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         # First: what is published in the meantime is then listed twice, not never.
         waiting = staged(args.path)
-        found = list(files(args.path))
+        found = list(files(args.path, partial(note_unread, "ls")))
         result = catalog(found, summary_of(args.path))
     except OSError as error:
         sys.stderr.write(f"ls: {error.filename}: {error.strerror}\n")

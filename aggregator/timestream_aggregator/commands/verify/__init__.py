@@ -11,16 +11,16 @@ into spt3g's frames.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from timestream_aggregator.commands.inventory import files, note_unread
 from timestream_aggregator.commands.verify.checking import Checker
 from timestream_aggregator.commands.verify.text import Json, Table, VerifyTotals
 from timestream_aggregator.core.naming import SUFFIX
-from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_api.settings import LARGEST_FRAME
 
 _EPILOG: Final = """
@@ -75,9 +75,8 @@ def find(paths: Sequence[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        for folder, folders, names in os.walk(path, onerror=_refuse):
-            folders[:] = sorted(name for name in folders if name != OWN_FOLDER)
-            yield from (Path(folder, name) for name in sorted(names) if name.endswith(SUFFIX))
+        found = files(path, partial(note_unread, "verify"))
+        yield from (path / file.path for file in found if file.path.endswith(SUFFIX))
 
 
 def _texts(
@@ -101,8 +100,3 @@ def _texts(
         yield output.end(totals)
     except OSError as error:
         raise UnreadableError(f"{error.filename}: {error.strerror}") from error
-
-
-def _refuse(error: OSError) -> None:
-    """A folder that cannot be listed is no folder without files."""
-    raise error

@@ -30,7 +30,9 @@ def read(path: Path, entry: FileEntry | None, largest_frame: int) -> Count:
         if not path.is_file():
             report.trouble.append("not a file")
         elif path.suffix != SUFFIX:
-            report.trouble.append(f"not read: spt3g opens only names that end in {SUFFIX}")
+            report.trouble.append(
+                f"not read: its name does not end in {SUFFIX}; unpack it if it is compressed"
+            )
         elif not report.bytes:
             report.trouble.append("empty")
         else:

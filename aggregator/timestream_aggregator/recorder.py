@@ -47,7 +47,7 @@ class Recorder:
         self.over = over or threading.Event()  # a loop has ended, by a fault or because it was told to
         self._read_back_until = 0.0
         self._parts = parts = assemble(
-            settings, log, clock=clock, changed=self._changed, published=self._finish_reading
+            settings, log, clock=clock, changed=self._changed, published=self._finish
         )
         self._source = self._thread("source", parts.source.run)
         self._writer = self._thread("writer", parts.writer.run)
@@ -69,33 +69,33 @@ class Recorder:
 
         For at most `read_back` seconds from now on, files that have been published are read back.
         """
+        parts = self._parts
         self._read_back_until = self._clock.monotonic() + read_back
-        self._parts.output.stop(DISK_PATIENCE)
-        self._stop_others()
-        self._parts.source.stop()
+        parts.output.stop(DISK_PATIENCE)
+        parts.storage.stop()
+        if not parts.recovery.caught_up.is_set():  # the writer waits for it
+            parts.recovery.stop()
+        parts.source.stop()
         self._source.join(DISK_PATIENCE)
         if self._source.is_alive():  # a fault of this program; what was received is written all the same
-            self._parts.buffer.put(NoMore())
+            parts.buffer.put(NoMore())
         self._await(self._writer)
-        self._parts.readback.stop()  # if the writer did not get that far
+        parts.recovery.stop()  # if the writer did not get that far
+        parts.readback.stop()
         self._readback.join(_PATIENCE)
         if not self._source.is_alive():
-            self._parts.source.close()
+            parts.source.close()
 
-    def _finish_reading(self) -> None:
-        """Read back what the writer has published, before it closes the ledger that is told the outcome."""
-        self._parts.readback.finish(self._read_back_until - self._clock.monotonic())
-
-    def _stop_others(self) -> None:
-        """Let recovery end first, after one more try: it tells the ledger things, and the writer closes that."""
-        deadline = self._clock.monotonic() + _PATIENCE
-        self._parts.recovery.try_again()
-        while self._parts.recovery.unfinished and self._clock.monotonic() < deadline:
+    def _finish(self) -> None:
+        """Let recovery and read-back end, before the writer closes the ledger that they tell things."""
+        parts, deadline = self._parts, self._clock.monotonic() + _PATIENCE
+        parts.recovery.try_again()
+        while parts.recovery.unfinished and self._clock.monotonic() < deadline:
             self._clock.sleep(_LOOK_AGAIN)
-        self._parts.recovery.stop()
-        self._parts.storage.stop()
+        parts.recovery.stop()
         for thread in self._others:
             thread.join(max(0.0, deadline - self._clock.monotonic()))
+        parts.readback.finish(self._read_back_until - self._clock.monotonic())
 
     def _changed(self) -> None:
         self._listener()

@@ -16,7 +16,7 @@ TIME = (
     "must be a time from {} to {}: write whole seconds (600) or hours, minutes and seconds (1h30m, 10m, 90s)"
 )
 SIZE = "must be a size from {} to {}: write bytes (1073741824) or a quantity (1Gi, 500M)"
-HOST = "must be a host name or an IP address alone: no scheme, and the port in spec.port"
+HOST = "must be a host name or an IP address alone: no scheme, and no port"
 OBJECT = "must be the name of an object: lower case letters, digits, dashes and dots"
 KEYS = (
     "keys must be names of up to 63 letters, digits, dashes, dots and underscores, "

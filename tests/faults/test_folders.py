@@ -1,6 +1,7 @@
 """Data folders that are not as they should be: read-only, somebody else's, in pieces, torn, shared."""
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Generator
@@ -103,21 +104,23 @@ def test_an_own_folder_on_another_file_system_is_refused(tmp_path: Path, warm: W
         assert str(folder) in line
 
 
-def test_a_folder_of_the_day_on_another_file_system_loses_nothing_when_that_is_undone(
-    tmp_path: Path, warm: Warm
-) -> None:
+def test_a_folder_of_the_day_on_another_file_system_gets_copies(tmp_path: Path, warm: Warm) -> None:
     folder = tmp_path / "data"
-    day = folder / "17000"
     folder.mkdir()
-    with RawServer() as server, record(warm, folder, server.port, layout="Session") as recorder:
-        with small_disk(day, "8m"):
-            recorder.go()
-            play(server)
-            assert until(lambda: "cross-device" in recorder.logged())
-        assert await_last(recorder, folder, 10)
+    with (
+        small_disk(folder / "17000", "8m"),
+        RawServer() as server,
+        record(warm, folder, server.port, layout="Session") as recorder,
+    ):
+        recorder.go()
+        play(server)
+        assert await_last(recorder, folder)
         assert recorder.stop() == 0
+        assert "cross-device" in recorder.logged()
+        shutil.copytree(folder, tmp_path / "copy")
 
-    settle(folder, SENT).assert_complete()
+    settle(tmp_path / "copy", SENT).assert_complete()
+    assert_spt3g_reads([tmp_path / "copy"])
 
 
 def test_zeros_at_the_end_of_a_left_file_and_a_torn_line_cost_nothing(tmp_path: Path, warm: Warm) -> None:

@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+from tests.tools.patience import PATIENCE
 from tests.tools.pipes import pipe, terminal
 from tests.tools.recorder import Recorder, assert_readable, assert_recorded
 from tests.tools.sender import Sender
@@ -78,7 +79,7 @@ def test_a_hangup_ends_it_as_sigterm_does(tmp_path: Path) -> None:
         sent = sender.start_session() + sender.send_scans(3)
         recorder.recorded(5)
         recorder.process.send_signal(signal.SIGHUP)
-        assert recorder.process.wait(10) == 0
+        assert recorder.process.wait(PATIENCE) == 0
 
     assert_recorded(tmp_path, sent)
 
@@ -108,7 +109,7 @@ def test_in_the_background_of_a_terminal_that_stops_those_who_write_there_it_goe
         shell = recorder.process.pid
         (job,) = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
         os.kill(int(job), signal.SIGTERM)
-        assert recorder.process.wait(10) == 0
+        assert recorder.process.wait(PATIENCE) == 0
 
     assert_recorded(tmp_path, sent)
 

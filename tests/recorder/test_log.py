@@ -12,6 +12,7 @@ from tests.tools.recorder import Recorder, assert_readable, assert_recorded
 from tests.tools.sender import Sender
 
 IGNORING_HANGUP = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"]  # as nohup does
+HEARING_HANGUP = ["env", "--default-signal=HUP"]  # whoever started the tests may have it ignored
 ALL_CLOSED = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
 IN_THE_BACKGROUND = [  # of a terminal that stops whoever writes to it there
     *("sh", "-c", 'exec setsid --ctty "$@" <&2', "sh"),
@@ -74,7 +75,7 @@ def test_a_terminal_that_goes_away_is_no_fault(tmp_path: Path) -> None:
 
 
 def test_a_hangup_ends_it_as_sigterm_does(tmp_path: Path) -> None:
-    with Sender() as sender, Recorder(tmp_path, sender.port) as recorder:
+    with Sender() as sender, Recorder(tmp_path, sender.port, prefix=HEARING_HANGUP) as recorder:
         recorder.connected()
         sent = sender.start_session() + sender.send_scans(3)
         recorder.recorded(5)

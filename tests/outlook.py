@@ -15,7 +15,7 @@ from tests.cluster.packages import require_root
 from tests.cluster.parts import CONTROL_PLANE, NODE, Part
 from tests.groups import group_of
 
-TESTS_MINUTES: Final = 8  # on two cores, with the cluster built
+TESTS_MINUTES: Final = 7  # on two cores, with the cluster built
 
 
 class Collected:

@@ -1,6 +1,6 @@
 """The bounded memory between the network and the disk: segments that go round, and the queue of what arrived.
 
-The source fills segments and puts what it filled; the writer takes it, cuts frames out of it and gives the
+The source fills segments and puts what it filled; the framer takes it and cuts frames out of it, the writer gives the
 segments back. Two segments go round while the writer keeps up: memory that was just written to is still in
 the processor's cache, and fresh memory costs a page fault for each page. Only when none has come back for a
 while is another one made, up to the limit; after a burst the spare ones are given back to the system.
@@ -155,7 +155,7 @@ class Buffer:
             return self._current
 
     def put(self, item: Item) -> None:
-        """Hand `item` to the writer."""
+        """Hand `item` to the framer."""
         with self._changed:
             if isinstance(item, Received):
                 self._waiting += item.end - item.start
@@ -196,7 +196,7 @@ class Buffer:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing waits for the writer."""
+        """Whether nothing waits for the framer."""
         return not self._items
 
     def _is_like_the_one_before(self) -> bool:

@@ -17,15 +17,18 @@ from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.marked import marked
 from timestream_aggregator.disk.quarantine import Quarantine
 from timestream_aggregator.ledger.file import Ledger
-from timestream_aggregator.ledger.losses import Losses
+from timestream_aggregator.ledger.losses import Discards, Losses
 from timestream_aggregator.ledger.recent import History, read
 from timestream_aggregator.network.source import Source
 from timestream_aggregator.readback.readback import Readback
 from timestream_aggregator.recovery.recovery import Recovery
+from timestream_aggregator.writing.framer import Framer, Resumed
+from timestream_aggregator.writing.handoff import Handoff
 from timestream_aggregator.writing.patience import Patience
 from timestream_aggregator.writing.space import StorageWatch
 from timestream_aggregator.writing.stream_files import Observers, StreamFiles
-from timestream_aggregator.writing.writer import Resumed, Writer
+from timestream_aggregator.writing.telling import Telling
+from timestream_aggregator.writing.writer import Writer
 from timestream_api.ledger import Fact
 from timestream_api.settings import RecorderSettings
 
@@ -38,8 +41,10 @@ class Parts:
 
     buffer: Buffer
     source: Source
+    framer: Framer
+    handoff: Handoff
     writer: Writer
-    writing: Pulse
+    pulses: tuple[Pulse, ...]
     output: StreamFiles
     ledger: Ledger
     losses: Losses
@@ -102,7 +107,7 @@ def assemble(
         healed=recovery.try_again,
         changed=changed,
     )
-    patience = Patience(settings.max_stall, lambda: buffer.state().stalled, clock)
+    patience = Patience(settings.max_stall, clock)
     output = StreamFiles(
         folder, settings.sync_interval, log, writing, observers=observers, patience=patience, clock=clock
     )
@@ -115,22 +120,54 @@ def assemble(
             read_back(written)
         return _resumed(history())
 
-    writer = Writer(
+    telling = Telling(ledger, losses, log)
+    handoff = Handoff(
+        buffer,
+        Discards(losses),
+        telling,
+        why=lambda: output.state.trouble or "a call to the disk does not return",
+        max_stall=settings.max_stall,
+        clock=clock,
+    )
+    framing = Pulse("framer", clock)
+    framer = Framer(
         settings,
         buffer=buffer,
+        handoff=handoff,
+        ledger=ledger,
+        upstream=source,
+        log=log,
+        pulse=framing,
+        before=resume,
+        clock=clock,
+    )
+    writer = Writer(
+        handoff=handoff,
         output=output,
         quarantine=Quarantine(root, disk),
         ledger=ledger,
-        losses=losses,
-        upstream=source,
+        telling=telling,
         log=log,
         pulse=writing,
-        before=resume,
+        unread=lambda: framer.unread,
         after=published,
         clock=clock,
     )
     storage = StorageWatch(root, settings.min_free_bytes, log)
-    return Parts(buffer, source, writer, writing, output, ledger, losses, recovery, readback, storage)
+    return Parts(
+        buffer=buffer,
+        source=source,
+        framer=framer,
+        handoff=handoff,
+        writer=writer,
+        pulses=(source.pulse, framing, writing),
+        output=output,
+        ledger=ledger,
+        losses=losses,
+        recovery=recovery,
+        readback=readback,
+        storage=storage,
+    )
 
 
 def _teller(ledger: Ledger, changed: Callable[[], None]) -> Callable[[Fact], None]:

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Final
 
 from timestream_aggregator.buffer import NoMore
-from timestream_aggregator.clock import SYSTEM, Clock, utc
+from timestream_aggregator.clock import HEALTHY, SYSTEM, Clock, utc
 from timestream_aggregator.core.actions import NoteKind
 from timestream_aggregator.core.progress import Snapshot, State
 from timestream_aggregator.parts import assemble
@@ -50,6 +50,7 @@ class Recorder:
             settings, log, clock=clock, changed=self._changed, published=self._finish
         )
         self._source = self._thread("source", parts.source.run)
+        self._framer = self._thread("framer", parts.framer.run)
         self._writer = self._thread("writer", parts.writer.run)
         self._others = [
             self._thread("storage", parts.storage.run),
@@ -61,7 +62,7 @@ class Recorder:
         """Begin to connect and to record."""
         source = f"{self._settings.address}:{self._settings.port}"
         self._parts.ledger.note(Started(version=VERSION, source=source, pod=os.environ.get("POD_NAME")))
-        for thread in (self._source, self._writer, *self._others, self._readback):
+        for thread in (self._source, self._framer, self._writer, *self._others, self._readback):
             thread.start()
 
     def stop(self, read_back: float = 0.0) -> None:
@@ -117,18 +118,19 @@ class Recorder:
 
     def ill(self) -> str | None:
         """Return why a restart would help, or None. A failing disk or a silent sender is no reason."""
-        return self._failed or self._parts.source.pulse.trouble() or self._parts.writing.trouble()
+        return self._failed or next(filter(None, (pulse.trouble() for pulse in self._parts.pulses)), None)
 
     def unready(self) -> str | None:
         """Return why nothing can be recorded, or None. The sender's absence is no reason."""
         storage = self._parts.storage.state
-        if self._failed or self._parts.output.state.trouble or storage is None:
-            return self._failed or self._parts.output.state.trouble or "the disk has not been looked at yet"
+        trouble = self._failed or self._disk_trouble()
+        if trouble or storage is None:
+            return trouble or "the disk has not been looked at yet"
         return storage.trouble if not storage.writable else None
 
     def report(self) -> api.Report:
         """Return what there is to say now."""
-        seen, output = self._parts.writer.state, self._parts.output.state
+        seen, output = self._parts.framer.state, self._parts.output.state
         lost, read_back = self._parts.losses.state, self._parts.readback.state
         return api.Report(
             time=self._clock.utc(),
@@ -155,7 +157,7 @@ class Recorder:
             last_bad_file=read_back.latest_bad,
             last_loss=lost.latest,
             last_put_aside=seen.put_aside,
-            storage=self._disk(output),
+            storage=self._disk(),
             buffer=self._parts.buffer.state(),
         )
 
@@ -184,12 +186,18 @@ class Recorder:
         when = None if last_frame is None else utc(last_frame)
         return self._parts.source.connection.model_copy(update={"last_frame_time": when})
 
-    def _disk(self, output: FilesState) -> api.StorageReport | None:
+    def _disk(self) -> api.StorageReport | None:
         """Return what the watch saw, and what the writer met if that is worse."""
-        seen = self._parts.storage.state
-        if seen is None or output.trouble is None:
+        seen, trouble = self._parts.storage.state, self._disk_trouble()
+        if seen is None or trouble is None:
             return seen
-        return seen.model_copy(update={"writable": False, "trouble": output.trouble})
+        return seen.model_copy(update={"writable": False, "trouble": trouble})
+
+    def _disk_trouble(self) -> str | None:
+        """Return what the writer met: a call that fails, or one that does not return."""
+        away = self._parts.handoff.away
+        hangs = f"a call to the disk has not returned for {away:.0f} s" if away >= HEALTHY else None
+        return self._parts.output.state.trouble or hangs
 
 
 def _acquisition(snapshot: Snapshot) -> api.AcquisitionReport | None:

@@ -219,6 +219,37 @@ def test_a_disk_that_fails_for_too_long_costs_exactly_the_frames_that_the_ledger
     assert_spt3g_reads([folder])
 
 
+def test_a_disk_that_hangs_for_too_long_costs_the_oldest_frames_which_are_counted_while_it_hangs(
+    disk: StrangeDisk,
+) -> None:
+    folder, frames = folder_on(disk), session(1_700_000_000, scans=300, payload=100_000)
+    with (
+        RawServer() as server,
+        Recorder(folder, server.port, max_stall=1, buffer_bytes=8 << 20, min_free_bytes=0) as recorder,
+    ):
+        server.play(b"".join(frame.data or b"" for frame in frames[:20]))
+        assert until(lambda: is_staged(folder, frames[19]))
+        disk.be(stall=math.inf)
+        for frame in frames[20:250]:
+            server.play(frame.data or b"", pause=0.01)
+        try:
+            recorder.wait_for(lambda report: report.totals.lost > 50)
+            server.wait_played()
+            assert recorder.probe("/healthz") == 200
+        finally:
+            disk.be()
+        server.play(b"".join(frame.data or b"" for frame in frames[250:]))
+        assert until(lambda: is_staged(folder, frames[-1])), recorder.logged()
+        counted = recorder.status().totals.lost
+        assert recorder.stop() == 0
+
+    account = settle(folder, frames)
+    account.assert_honest()
+    assert account.missing == set(), "lost, and not named one by one"
+    assert len(account.noted) == counted < 250
+    assert_spt3g_reads([folder])
+
+
 @pytest.mark.parametrize("seed", range(size(2, 50)))
 def test_a_loss_of_power_costs_at_most_what_was_not_synced(
     tmp_path: Path, disk: StrangeDisk, warm: Warm, seed: int

@@ -97,7 +97,9 @@ class Invariants(RuleBasedStateMachine):
         return bool(going and going[0])
 
     def waited(self) -> None:
-        """The disk works again when the recorder has waited often enough."""
+        """The disk works again when the recorder has waited often enough; meanwhile more arrives."""
+        if self.run is not None:
+            self.run.waited()
         self.patience -= 1
         if self.patience <= 0:
             self.disk.faults = [fault for fault in self.disk.faults if fault.kills]

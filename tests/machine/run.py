@@ -15,10 +15,10 @@ from typing import Final
 from tests.machine.simulated_disk import SimulatedDisk
 from timestream_aggregator.buffer import Buffer, Item, Received, Segment
 from timestream_aggregator.clock import Clock
-from timestream_aggregator.core.actions import Moment
+from timestream_aggregator.core.actions import Moment, Write
 from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.parts import assemble
-from timestream_aggregator.writing.tally import Recordable
+from timestream_aggregator.writing.handoff import Batch
 from timestream_api import report
 from timestream_api.ledger import Fact, Left, Loss
 from timestream_api.report import LossCause
@@ -55,10 +55,6 @@ class TurnedClock(Clock):
         self.on_wait()
 
 
-class NothingMoreError(Exception):
-    """The writer asks for more than the test has put."""
-
-
 class Supply(Buffer):
     """What the writer takes from: items of the test, in segments so small that each goes round soon.
 
@@ -88,8 +84,6 @@ class Supply(Buffer):
             data = data[len(piece) :]
 
     def take(self, timeout: float) -> Item | None:  # noqa: ARG002
-        if not self.items:
-            raise NothingMoreError
         return self.items.popleft()
 
     def state(self) -> report.BufferReport:
@@ -135,25 +129,28 @@ class Run:
         self._recovers_first, self._begun = recovers_first, False
         self.supply = Supply(pressed)
         parts = assemble(settings, LOG, disk, clock, buffer=self.supply)
-        self.output, self.recovery, self.writer = parts.output, parts.recovery, parts.writer
-        self._close = parts.source.close
-        write, note = parts.output.write, parts.ledger.note
+        self._parts, self.recovery = parts, parts.recovery
+        self._framing = False
+        put, take, note = parts.handoff.put, parts.handoff.take, parts.ledger.note
 
-        def watched_write(frame: Recordable, *, observation: bool = False) -> None:
-            self.handed[b"".join(frame.parts)] += 1
-            write(frame, observation=observation)
+        def watched_put(batch: Batch) -> None:
+            frames = (action.frame for action in batch.actions if isinstance(action, Write))
+            self.handed.update(b"".join(frame.parts) for frame in frames)
+            put(batch)
 
         def watched_note(fact: Fact, at: datetime | None = None) -> None:
             self.facts.append(fact)
             note(fact, at)
 
-        parts.output.write, parts.ledger.note = watched_write, watched_note
+        parts.handoff.put, parts.ledger.note = watched_put, watched_note
+        parts.handoff.take = lambda timeout: take(0 * timeout)
 
     @property
     def discarded(self) -> int:
         """How many frames were discarded because the disk took nothing, noted or about to be."""
         noted = [fact for fact in self.facts if isinstance(fact, Loss) and fact.cause == LossCause.DISK]
-        return sum(fact.count for fact in noted if not fact.path) + self.output._discards.count  # pyright: ignore[reportPrivateUsage]
+        waiting = self._parts.output._discards, self._parts.handoff._discards  # pyright: ignore[reportPrivateUsage]
+        return sum(fact.count for fact in noted if not fact.path) + sum(each.count for each in waiting)
 
     @property
     def left(self) -> int:
@@ -161,20 +158,40 @@ class Run:
         return sum(fact.frames for fact in self.facts if isinstance(fact, Left))
 
     def work(self) -> bool:
-        """Let the writer deal with all that was put; return whether it goes on."""
+        """Let framer and writer deal with all that was put; return whether they go on."""
         if not self._begun:
             self._begin()
-        try:
-            while self.writer.step():
-                pass
-        except NothingMoreError:
-            return True
-        self.writer.end()
-        return False
+        going = True
+        while going and (self.supply.items or self._is_one_waiting):
+            if not self._is_one_waiting:
+                self._frame()
+            going = self._parts.writer.step()
+        if not going:
+            self._parts.writer.end()
+        return going
+
+    def waited(self) -> None:
+        """While the writer waits for the disk, let the framer go on as far as it can."""
+        if self.supply.items and not self._framing and self._begun and self._parts.handoff.open_to():
+            self._frame()
+
+    def give_up_after(self, seconds: float) -> None:
+        """Give a failing disk only so much longer, as a recorder that has to stop does."""
+        self._parts.output.stop(seconds)
 
     def close(self) -> None:
         """Give back what the process would have given back by ending."""
-        self._close()
+        self._parts.source.close()
+
+    @property
+    def _is_one_waiting(self) -> bool:
+        return self._parts.handoff._waiting is not None  # pyright: ignore[reportPrivateUsage]
+
+    def _frame(self) -> None:
+        self._framing = True
+        if not self._parts.framer.step():
+            self._parts.handoff.end()
+        self._framing = False
 
     def _begin(self) -> None:
         """Do once what the threads do first; recovery may not be done by the time the writer begins."""
@@ -182,4 +199,6 @@ class Run:
         if self._recovers_first:
             self.recovery.run()
             self.recovery.caught_up.set()
-        self.writer.begin()
+        self._framing = True
+        self._parts.framer.begin()
+        self._framing = False

@@ -168,7 +168,7 @@ class RecorderMachine(Invariants):
         """Tell the recorder to stop."""
         run = self.run
         assert run is not None
-        run.output.stop(10.0)
+        run.give_up_after(10.0)
         run.supply.items.append(NoMore())
         going = self.work()
         if self.run is None:

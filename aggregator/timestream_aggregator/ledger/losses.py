@@ -85,23 +85,21 @@ class Discards:
     session_id: int | None = None
     first: int | None = None
     last: int | None = None
+    why: str = ""
 
-    def add(self, numbers: list[int | None], session_id: int | None) -> None:
-        """Count frames with these frame_num."""
-        if session_id != self.session_id:
-            self.tell("")
-        known = [number for number in numbers if number is not None]
-        self.count += len(numbers)
-        self.session_id = session_id
-        if known:
-            self.first = known[0] if self.first is None else self.first
-            self.last = known[-1]
+    def add(self, number: int | None, session_id: int | None, why: str) -> None:
+        """Count a frame with that frame_num."""
+        follows = number is None if self.last is None else number == self.last + 1
+        if session_id != self.session_id or not follows:
+            self.tell()
+        self.count += 1
+        self.session_id, self.last, self.why = session_id, number, why
+        self.first = number if self.first is None else self.first
 
-    def tell(self, why: str) -> None:
+    def tell(self) -> None:
         """Note what was gathered as one loss."""
         if self.count:
-            lost = Lost(
-                self.count, LossCause.DISK, self.session_id, self.first, self.last, why or "the disk failed"
+            self.losses.note(
+                Lost(self.count, LossCause.DISK, self.session_id, self.first, self.last, self.why)
             )
-            self.losses.note(lost)
         self.count, self.first, self.last = 0, None, None

@@ -19,7 +19,7 @@ class Link:
     sock: socket.socket
     target: sockets.Target
     heard: float  # when a byte came last, or the connection began
-    silent: bool = False  # and the writer has been told so
+    silent: bool = False  # and the framer has been told so
     replace_at: float = 0.0  # not before
     began: float | None = None  # when its first byte came
     proven: bool = False  # a frame came on it that was not just a repeated one

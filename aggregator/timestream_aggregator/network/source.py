@@ -1,6 +1,6 @@
 """The source thread: a TCP client, connected whenever the sender accepts, that fills the buffer.
 
-It knows bytes and silence, no frames: what arrives goes to the writer in the order in which it came, together
+It knows bytes and silence, no frames: what arrives goes to the framer in the order in which it came, together
 with the beginnings and ends of connections.
 """
 
@@ -51,8 +51,8 @@ class Source:
         self._clock = clock
         self._waker = sockets.Waker()
         self._stopping = False
-        self._dropped = 0  # number of the connection that the writer has no use for
-        self._alive = threading.Event()  # set by the writer when a new frame comes
+        self._dropped = 0  # number of the connection that the framer has no use for
+        self._alive = threading.Event()  # set by the framer when a new frame comes
         self._silences = Silences(settings.read_timeout)
         self._held_back = False
         self._told: str | None = None  # the failure that the log has heard of
@@ -215,7 +215,7 @@ class Source:
         return Received(link.number, segment, start, segment.filled, self._clock.moment()), why
 
     def _mind_silence(self, link: Link) -> Link | None:
-        """Tell the writer of a silence; return the connection to go on with: `link`, or one in its place."""
+        """Tell the framer of a silence; return the connection to go on with: `link`, or one in its place."""
         now = self._clock.monotonic()
         if not link.silent and now - link.heard >= self._settings.read_timeout:
             link.silent = True
@@ -227,7 +227,7 @@ class Source:
         return max(self._silences.due(link), link.replace_at)
 
     def _learn(self, link: Link) -> None:
-        """Take in what the writer knows of the sender, and how the connection before `link` has fared."""
+        """Take in what the framer knows of the sender, and how the connection before `link` has fared."""
         now = self._clock.monotonic()
         if self._alive.is_set():
             self._alive.clear()

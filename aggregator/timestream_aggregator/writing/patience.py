@@ -2,7 +2,6 @@
 
 import random
 import threading
-from collections.abc import Callable
 from typing import Final
 
 from timestream_aggregator.clock import SYSTEM, Clock
@@ -15,10 +14,9 @@ RETRY_DISCARDING: Final = 1.0  # each second more is data lost
 class Patience:
     """The trouble with the disk, as far as time is concerned. For the writer's thread, but for `stop()`."""
 
-    def __init__(self, max_stall: float, pressed: Callable[[], bool], clock: Clock = SYSTEM) -> None:
-        """Make one; `pressed` tells whether more frames wait to come than there is room for."""
+    def __init__(self, max_stall: float, clock: Clock = SYSTEM) -> None:
+        """Make one; after `max_stall` seconds of trouble frames are discarded, and each second counts."""
         self._max_stall = max_stall
-        self._pressed = pressed
         self._clock = clock
         self._stop = threading.Event()
         self._give_up_at = float("inf")
@@ -26,11 +24,6 @@ class Patience:
         self._pause = RETRY_FIRST
         self._try_at = 0.0
         self.why = ""  # what the disk said last
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the recorder has to stop."""
-        return self._stop.is_set()
 
     def stop(self, patience: float) -> None:
         """Give way `patience` seconds from now if the disk still fails then. Any thread may call this."""
@@ -42,7 +35,8 @@ class Patience:
         now = self._clock.monotonic()
         self.why = str(error)
         self._since = now if self._since is None else self._since
-        at_most = RETRY_FIRST if self.stopping else RETRY_DISCARDING if self._is_long(now) else RETRY_AT_MOST
+        is_long = now - self._since >= self._max_stall
+        at_most = RETRY_FIRST if self._stop.is_set() else RETRY_DISCARDING if is_long else RETRY_AT_MOST
         pause = min(self._pause, at_most)
         self._try_at = now + pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
         self._pause = min(self._pause * 2, RETRY_AT_MOST)
@@ -57,14 +51,7 @@ class Patience:
 
     def must_give_up(self) -> bool:
         """Return whether what cannot be written now has to be given up."""
-        now = self._clock.monotonic()
-        if now >= self._give_up_at:
-            return self._since is not None
-        return self._is_long(now) and self._pressed()
-
-    def _is_long(self, now: float) -> bool:
-        """Return whether the trouble has lasted for longer than frames are held back."""
-        return self._since is not None and now - self._since >= self._max_stall
+        return self._since is not None and self._clock.monotonic() >= self._give_up_at
 
     def wait(self) -> None:
         """Wait a little before the next look."""

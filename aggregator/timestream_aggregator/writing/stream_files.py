@@ -3,8 +3,7 @@
 Frames are gathered until a file gets them in one go. When a call fails the file is cut after its last whole
 frame and published, and what was not written goes on in a new file of the same acquisition at once. A file that
 cannot be published is left to recovery and keeps its name: it is no reason to wait. Only while no new file takes
-the frames either the writer waits here, the buffer fills, and the sender is held back. After `max_stall` of
-that, the oldest frames are discarded as room is needed for new ones, and each is counted.
+the frames either the writer waits here, the buffer fills, and the sender is held back.
 """
 
 import errno
@@ -36,7 +35,6 @@ from timestream_api.ledger import Left, Opened, Trouble, TroubleOver
 from timestream_api.report import CloseReason
 
 GATHER: Final = 1 << 20  # bytes after which gathered frames are written even if more are at hand
-TELL_EVERY: Final = 10.0  # seconds, while frames are discarded
 ATTEMPTS: Final = 2  # at publishing a file, before it is left
 HOPELESS: Final = frozenset(
     {
@@ -124,7 +122,6 @@ class StreamFiles:
         self._tell = observers
         self._patience = patience
         self._discards = Discards(observers.losses)
-        self._told_discards = 0.0
         self.unwritten = 0  # frames discarded since the recorder had to stop
         self._wanted: FileId | None = None
         self._acquired = Acquired(self._clock.utc())
@@ -145,7 +142,6 @@ class StreamFiles:
 
     def open(self, wanted: FileId, acquired: Acquired) -> None:
         """Let the next frames go to a new file, `wanted` or the next number that is free."""
-        self._discards.tell(self._patience.why)
         self._slot = advance(self._slot, Happening.ASKED)
         self._wanted, self._acquired, self._head = wanted, acquired, None
 
@@ -195,24 +191,17 @@ class StreamFiles:
 
     def finish(self) -> None:
         """Tell of what is not told yet."""
-        self._discards.tell(self._patience.why)
+        self._discards.tell()
 
     def _give_way(self) -> None:
-        """Discard the gathered frames: not even a new file takes them."""
+        """Discard the gathered frames: not even a new file takes them, and there is no time left."""
         self._let_go_broken()
         frames = [frame for frame in self._gathered if not isinstance(frame, Copy)]
-        for frame in self._gathered:
-            if isinstance(frame, Copy | Kept):
-                self._head = Copy(frame.parts, frame.size)
+        for frame in frames:
+            self._discards.add(frame.frame_num, self._acquired.session_id, self._patience.why)
+        self.unwritten += len(frames)
         self._gathered.clear()
         self._gathered_size = 0
-        self._discards.add([frame.frame_num for frame in frames], self._acquired.session_id)
-        if self._patience.stopping:
-            self.unwritten += len(frames)
-        if self._clock.monotonic() >= self._told_discards + TELL_EVERY:
-            self._told_discards = self._clock.monotonic()
-            self._discards.tell(self._patience.why)
-            self._tell.changed()
 
     def _write(self) -> None:
         """Take one attempt at writing what was gathered, to a new file where the one at hand fails.
@@ -403,7 +392,6 @@ class StreamFiles:
         self._patience.over()
         if self.state.trouble is not None:
             self._tell.healed()
-            self._discards.tell(self.state.trouble)
             self._log.warning("the disk works again", extra={"after": self.state.trouble})
             self._ledger.note(TroubleOver(after=self.state.trouble))
             self.state = replace(self.state, trouble=None)

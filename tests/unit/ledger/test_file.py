@@ -18,7 +18,7 @@ from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.ledger import file as ledger
 from timestream_aggregator.ledger.file import ClosedLedgerError, Ledger, lines
-from timestream_aggregator.writing.writer import _FACTS  # pyright: ignore[reportPrivateUsage]
+from timestream_aggregator.writing.telling import _FACTS  # pyright: ignore[reportPrivateUsage]
 from timestream_api import ledger as facts
 
 LOG = logging.getLogger("test")

@@ -76,14 +76,14 @@ def closed_ledgers() -> Iterator[None]:
         LEDGERS.pop().close()
 
 
-def output_on(root: Path, disk: Disk, max_stall: float = 600, pressed: bool = True) -> StreamFiles:  # noqa: FBT001, FBT002
+def output_on(root: Path, disk: Disk) -> StreamFiles:
     folder = DataFolder(root, disk)
     folder.prepare()
     log = logging.getLogger("test")
     ledger = Ledger(root, "test", log, disk)
     LEDGERS.append(ledger)
     observers = Observers(ledger, Losses(ledger, log))
-    patience = Patience(max_stall, lambda: pressed)
+    patience = Patience(600)
     return StreamFiles(folder, 0.0, log, Pulse("writer"), observers=observers, patience=patience)
 
 
@@ -187,49 +187,6 @@ def test_when_it_has_to_stop_and_the_disk_takes_nothing_it_says_how_many_frames_
     ]
 
 
-def test_after_max_stall_the_oldest_frames_are_discarded_and_counted_and_later_ones_begin_a_new_file(
-    tmp_path: Path,
-) -> None:
-    disk = SmallDisk(room=40)
-    output = output_on(tmp_path, disk, max_stall=0.5)
-    output.open(WANTED, Acquired(SYSTEM.utc(), session_id=7))
-    output.write(Frame(HEAD, 0), observation=True)
-    for number in range(1, 8):
-        output.write(Frame(b"frame %02d;" % number, number))
-        output.flush()
-    output.write(Frame(b"frame 08;", 8))
-    disk.room = 10_000
-    time.sleep(1.3)
-    output.flush()
-    output.write(Frame(b"frame 09;", 9))
-    output.close(CloseReason.END)
-
-    assert list(published(tmp_path).values()) == [
-        HEAD + b"frame 01;frame 02;frame 03;",
-        HEAD + b"frame 08;frame 09;",
-    ]
-    assert [(fact.count, fact.session_id, fact.first, fact.last) for fact in facts(tmp_path, Loss)] == [
-        (1, 7, 4, 4),
-        (3, 7, 5, 7),
-    ], "the first one is told at once, those after it together"
-
-
-def test_nothing_is_discarded_while_there_is_room_in_the_buffer(tmp_path: Path) -> None:
-    disk = SmallDisk(room=8)
-    output = output_on(tmp_path, disk, max_stall=0.1, pressed=False)
-    output.open(WANTED, Acquired(SYSTEM.utc()))
-    output.write(Frame(b"one;two;three;"))
-    writing = threading.Thread(target=output.flush)
-    writing.start()
-    time.sleep(1)
-    disk.room = 1000
-    writing.join(10)
-    output.close(CloseReason.END)
-
-    assert list(published(tmp_path).values()) == [b"one;two;three;"]
-    assert facts(tmp_path, Loss) == []
-
-
 def test_a_file_that_cannot_be_published_stays_staged_with_all_its_bytes(tmp_path: Path) -> None:
     class NoNames(Disk):
         def make_folder(self, path: Path) -> None:
@@ -320,7 +277,8 @@ def test_a_file_that_fails_while_others_do_not_is_left_and_the_frames_go_on_in_a
     tmp_path: Path, number: int
 ) -> None:
     disk = StaleFile(number)
-    output = output_on(tmp_path, disk, max_stall=0.0)  # whoever waits for this disk discards at once
+    output = output_on(tmp_path, disk)
+    output.stop(0.0)  # whoever waits for this disk discards at once
     output.open(WANTED, Acquired(SYSTEM.utc()))
     output.write(Frame(b"one;"))
     output.flush()

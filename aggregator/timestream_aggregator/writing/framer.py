@@ -1,0 +1,289 @@
+"""The framer thread: cuts frames out of what arrived and asks the core what each means; the writer has it done.
+
+It alone uses the parser and the core. It never asks the disk anything: what a call that does not return holds up
+is the writer. What others want to know stands in `state`, which is replaced as a whole.
+"""
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from crc32c import crc32c
+
+from timestream_aggregator.buffer import (
+    Buffer,
+    Item,
+    LinkDown,
+    LinkUp,
+    NoMore,
+    Received,
+    Silent,
+    Succeeding,
+)
+from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
+from timestream_aggregator.core.acquisition import Recording, Rules
+from timestream_aggregator.core.actions import Action, Note, NoteKind, Write
+from timestream_aggregator.core.progress import Snapshot
+from timestream_aggregator.core.replay import NEVER_REPLAYED, Oddities
+from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
+from timestream_aggregator.ledger.file import Ledger
+from timestream_aggregator.writing.handoff import Batch, Handoff, Piece
+from timestream_aggregator.writing.telling import PutAside
+from timestream_api import ledger as facts
+from timestream_api.report import CloseReason, LastPutAside
+from timestream_api.settings import RecorderSettings
+
+LOOK_UP: Final = 1.0  # seconds between two rounds of the loop, at most
+
+
+class Upstream(Protocol):
+    """What the framer tells whoever receives."""
+
+    def drop(self, number: int) -> None:
+        """Connection `number` delivers no frames."""
+        ...
+
+    def note_new_frame(self) -> None:
+        """The sender is alive."""
+        ...
+
+    def note_replayable_frame(self) -> None:
+        """The sender has something to repeat to a new client."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The session that an earlier run recorded last, and the highest frame_num of it that is in a file."""
+
+    session_id: int
+    highest: int
+
+
+@dataclass(frozen=True, slots=True)
+class FramerState:
+    """What the framer knows, for the report."""
+
+    acquisition: Snapshot
+    notes: Mapping[NoteKind, int]
+    quarantined: int = 0
+    last_frame: float | None = None
+    """When the last frame arrived, in Unix seconds."""
+    put_aside: LastPutAside | None = None
+
+
+class Framer:
+    """Takes items from the buffer until the one that says it is the end. `run()` is the thread."""
+
+    def __init__(
+        self,
+        settings: RecorderSettings,
+        *,
+        buffer: Buffer,
+        handoff: Handoff,
+        ledger: Ledger,
+        upstream: Upstream,
+        log: logging.Logger,
+        pulse: Pulse,
+        before: Callable[[], "Resumed | None"] = lambda: None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        """Make one; `before` is called in the thread before anything is looked at, and may take a while."""
+        self._max_frame_bytes = settings.max_frame_bytes
+        self._buffer = buffer
+        self._handoff = handoff
+        self._ledger = ledger
+        self._before = before
+        self._upstream = upstream
+        self._log = log
+        self._pulse = pulse
+        self._clock = clock
+        self._recording = Recording(Rules.from_settings(settings))
+        self._batch = Batch(0)
+        self._pieces: deque[Piece] = deque()  # received bytes that may still be looked at
+        self._parser: Parser | None = None  # None: what comes belongs to no connection that delivers frames
+        self._ignored = 0  # bytes of such a connection
+        self._new_frame = self._replayable_frame = False
+        self._notes: Counter[NoteKind] = Counter()
+        self._oddities = Oddities()
+        self._quarantined = 0
+        self._last_put_aside: LastPutAside | None = None
+        self._last_frame: float | None = None
+        self.unread = 0  # bytes that had arrived before the end and were not taken
+        self.state = self._look()
+
+    def run(self) -> None:
+        """Deal with what arrives until nothing more comes."""
+        try:
+            self.begin()
+            while self.step():
+                pass
+        finally:
+            self._handoff.end()
+
+    def begin(self) -> None:
+        """Go on where an earlier run ended, as far as that is known."""
+        with self._pulse.waiting_for("what an earlier run left"):
+            resumed = self._before()
+        if resumed is not None:
+            self._recording.resume(resumed.session_id, resumed.highest)
+
+    def step(self) -> bool:
+        """Decide what is due, or what the next item calls for; return whether more may follow."""
+        self._pulse.beat()
+        item = self._buffer.take(self._patience())
+        running = self._deal_with(item) if item is not None else True
+        if self._buffer.empty:
+            self._run_timers()
+        self.state = self._look()
+        batch = self._batch
+        if batch.actions or batch.size:
+            self._batch = Batch(batch.number + 1)
+            with self._pulse.waiting_for("the writer"):
+                self._handoff.put(batch)
+        self._handoff.tell_discards()
+        return running
+
+    # --- what arrives
+
+    def _deal_with(self, item: Item) -> bool:
+        """Do what `item` calls for; return whether more may follow."""
+        match item:
+            case Received():
+                self._receive(item)
+            case LinkUp():
+                self._parser, self._ignored = Parser(self._max_frame_bytes, self._is_replayed), 0
+                self._recording.connected()
+                self._ledger.note(facts.Connected(endpoint=item.endpoint), utc(item.at.wall))
+            case Succeeding():
+                self._recording.succeeding()
+            case Silent():
+                self._have_done(self._recording.finish(CloseReason.SILENCE))
+            case LinkDown():
+                self._end_connection(item.why)
+                self._ledger.note(_disconnected(item), utc(item.at.wall))
+                self._have_done(self._recording.finish(CloseReason.DISCONNECTED))
+            case NoMore():
+                self.unread = item.unread
+                self._note_unfinished()
+                self._have_done(self._recording.finish(CloseReason.STOPPED))
+                return False
+        return True
+
+    def _receive(self, item: Received) -> None:
+        """Have the frames recorded that `item` completes, and the memory given back that nobody needs any more."""
+        size, parser = item.end - item.start, self._parser
+        self._batch.arrived, self._batch.size = item.at.wall, size
+        self._pieces.append(Piece(item.segment, parser.fed + size if parser else 0, self._batch.number))
+        if parser is None:
+            self._ignored += size
+            self._free(0)
+        else:
+            try:
+                self._parse(parser, item)
+            except WireError as error:
+                self._refuse(parser, item, error)
+            else:
+                self._free(parser.fed - parser.held)
+        if self._new_frame:
+            self._upstream.note_new_frame()
+        if self._replayable_frame:
+            self._upstream.note_replayable_frame()
+        self._new_frame = self._replayable_frame = False
+
+    def _parse(self, parser: Parser, item: Received) -> None:
+        for frame in parser.feed(item.segment.view, item.start, item.end):
+            if isinstance(frame, Frame):
+                self._last_frame = item.at.wall
+                self._replayable_frame |= frame.type not in NEVER_REPLAYED
+                self._have_done(self._recording.receive(frame, item.at))
+            else:
+                self._keep_damaged(frame)
+
+    def _keep_damaged(self, frame: Damaged) -> None:
+        """Put a frame aside; what the sender gives to each new client is kept once."""
+        self._recording.damaged()
+        again = frame.odd and self._oddities.comes_again((frame.why, crc32c(b"".join(frame.parts))))
+        self._put_aside(() if again else frame.parts, frame.size, frame.why)
+        self._report_put_aside(frame.size, frame.why)
+
+    def _is_replayed(self, error: WireError) -> bool:
+        """Return whether the next connection would begin with the same: then this one is read on."""
+        again = not error.foreign and self._oddities.comes_again(str(error))
+        if again and self._parser is not None:
+            self._report_put_aside(self._parser.incomplete, str(error))
+        return again
+
+    def _report_put_aside(self, size: int, why: str) -> None:
+        self._last_put_aside = LastPutAside(time=self._clock.utc(), bytes=size, why=why[:1024])
+
+    def _refuse(self, parser: Parser, item: Received, error: WireError) -> None:
+        """Give up a connection that delivers no frames."""
+        self._put_aside(parser.torn(), parser.incomplete, str(error))
+        self._report_put_aside(parser.incomplete, str(error))
+        self._free(parser.fed)
+        self._parser = None
+        self._upstream.drop(item.connection)
+
+    def _end_connection(self, why: str) -> None:
+        """Put the beginning of a frame aside that will never be whole."""
+        if self._parser is not None and self._parser.incomplete:
+            reason = self._parser.refused or f"torn: {why}"
+            self._put_aside(self._parser.torn(), self._parser.incomplete, str(reason))
+        if self._parser is not None:
+            self._free(self._parser.fed)
+        if self._ignored:
+            self._log.warning(
+                "ignored what came after bytes that are no frame", extra={"bytes": self._ignored}
+            )
+        self._parser, self._ignored = None, 0
+
+    def _note_unfinished(self) -> None:
+        """Say that the recorder stops in the middle of a frame; it is not damaged, so it is not kept."""
+        if self._parser is not None and self._parser.incomplete:
+            self._log.warning("stopped in the middle of a frame", extra={"bytes": self._parser.incomplete})
+
+    def _free(self, offset: int) -> None:
+        """Let the memory that lies wholly before `offset` of the stream be given back with this batch."""
+        while self._pieces and self._pieces[0].end <= offset:
+            self._batch.pieces.append(self._pieces.popleft())
+
+    def _put_aside(self, parts: tuple[memoryview, ...], size: int, why: str) -> None:
+        self._quarantined += 1
+        self._batch.actions.append(PutAside(parts, size, why))
+
+    # --- what is to be done
+
+    def _have_done(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Write):
+                self._new_frame = True
+            elif isinstance(action, Note):
+                self._notes[action.kind] += 1
+            self._batch.actions.append(action)
+
+    def _run_timers(self) -> None:
+        """Do what is due by the clock."""
+        now, due = self._clock.moment(), self._recording.deadline()
+        if due is not None and now.monotonic >= due:
+            self._have_done(self._recording.tick(now))
+
+    def _patience(self) -> float:
+        """Return for how long nothing is due."""
+        due = self._recording.deadline()
+        return LOOK_UP if due is None else max(0.0, min(LOOK_UP, due - self._clock.monotonic()))
+
+    def _look(self) -> FramerState:
+        return FramerState(
+            self._recording.snapshot(),
+            dict(self._notes),
+            self._quarantined,
+            self._last_frame,
+            self._last_put_aside,
+        )
+
+
+def _disconnected(item: LinkDown) -> facts.Disconnected:
+    return facts.Disconnected(why=item.why, times=item.times if item.times > 1 else None)

@@ -13,12 +13,11 @@ from typing import Final
 
 from timestream_aggregator.buffer import NoMore
 from timestream_aggregator.clock import SYSTEM, Clock, utc
-from timestream_aggregator.core.actions import NoteKind
 from timestream_aggregator.core.progress import Snapshot, State
 from timestream_aggregator.parts import assemble
 from timestream_aggregator.writing.tally import FilesState, Last
 from timestream_api import report as api
-from timestream_api.ledger import Started
+from timestream_api.ledger import Duplicate, Gap, Started
 from timestream_api.settings import RecorderSettings
 
 VERSION: Final = version("timestream-aggregator")
@@ -148,9 +147,9 @@ class Recorder:
                 verified=read_back.good,
                 bad_files=read_back.bad,
                 lost=lost.count,
-                duplicates=seen.notes.get(NoteKind.DUPLICATE, 0),
+                duplicates=seen.notes.get(Duplicate, 0),
                 quarantined=seen.quarantined,
-                gaps=seen.notes.get(NoteKind.GAP, 0),
+                gaps=seen.notes.get(Gap, 0),
             ),
             last_bad_file=read_back.latest_bad,
             last_loss=lost.latest,

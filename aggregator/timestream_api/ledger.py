@@ -5,11 +5,10 @@ out. A reader has to pass over kinds and keys that it does not know.
 """
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from timestream_api.report import CloseReason, Count
 from timestream_api.values import Model
@@ -291,12 +290,4 @@ def decode(line: str) -> Line | None:
         fact = {name: value for name, value in values.items() if name not in _ENVELOPE}
         return Line(**envelope, fact=_FACTS.validate_python(fact))
     except (ValueError, OverflowError, RecursionError):  # of JSON, or pydantic's; of times; of brackets
-        return None
-
-
-def fact_of(kind: type[Fact], fields: Mapping[str, object]) -> Fact | None:
-    """Return a fact of `kind` with those of `fields` that it knows; None if they make none."""
-    try:
-        return kind.model_validate(dict(fields))
-    except ValidationError:
         return None

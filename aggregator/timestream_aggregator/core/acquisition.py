@@ -5,15 +5,17 @@ or large enough, and the next one begins with the session's metadata, so that ea
 """
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Final
 
-from timestream_aggregator.core.actions import Action, Close, Moment, Note, NoteKind, Open, Write, WriteHead
+from timestream_aggregator.core.actions import Action, Close, Moment, Note, Open, Write, WriteHead
 from timestream_aggregator.core.naming import Base, FileId, base_for, safe_stream_id, usable_session
 from timestream_aggregator.core.numbering import Missing, Numbers, Repeated, WentBack
 from timestream_aggregator.core.progress import NOTHING_YET, Event, Progress, Snapshot, State, advance
 from timestream_aggregator.core.replay import Replay
 from timestream_aggregator.g3.parser import Frame
+from timestream_api.ledger import Duplicate, Gap, Loss, Renamed, Renumbered, UnknownFlowControl
 from timestream_api.report import CloseReason
 from timestream_api.settings import RecorderSettings
 from timestream_api.values import Layout
@@ -21,7 +23,6 @@ from timestream_api.values import Layout
 OBSERVATION: Final = "O"
 PIPELINE_INFO: Final = "P"
 _MOST_BASES: Final = 1024
-_LONGEST_TEXT: Final = 255
 
 
 class FlowControl(IntEnum):
@@ -149,8 +150,8 @@ class Recording:
         """Return what to do about the limit that was met first."""
         if self._state is State.RECORDING and self._file_end() < self._gap_end():
             return self._fill(CloseReason.TIME_LIMIT)
-        fields = {"base": self._progress.file.path, "since": self._progress.last.wall}
-        return [*self.finish(CloseReason.GAP), Note(NoteKind.GAP, fields)]
+        since = datetime.fromtimestamp(self._progress.last.wall, UTC)
+        return [*self.finish(CloseReason.GAP), Note(Gap(base=self._progress.file.path, since=since))]
 
     def _fill(self, reason: CloseReason) -> list[Action]:
         """End the file, not the acquisition."""
@@ -165,7 +166,7 @@ class Recording:
             case FlowControl.START | FlowControl.END:
                 return [] if stale else self._end_session(_FLOW_REASON[value])
             case _:
-                return [Note(NoteKind.UNKNOWN_FLOW_CONTROL, {"value": value})]
+                return [Note(UnknownFlowControl(value=value))]
 
     def _end_session(self, reason: CloseReason) -> list[Action]:
         self._session = _Session()
@@ -194,11 +195,11 @@ class Recording:
     def _note(self, frame: Frame, found: Missing | WentBack | Repeated) -> Note:
         if isinstance(found, Repeated):
             return _duplicate(frame)
-        fields = {"session_id": self._session.id, "first": found.first, "last": found.last}
+        session_id, first, last = self._session.id, found.first, found.last
         if isinstance(found, WentBack):
-            return Note(NoteKind.RENUMBERED, fields)
+            return Note(Renumbered(session_id=session_id, last=last, first=first))
         self._missed = found.count
-        return Note(NoteKind.LOSS, {**fields, "count": found.count, "cause": found.cause})
+        return Note(Loss(count=found.count, session_id=session_id, first=first, last=last, cause=found.cause))
 
     def _record(self, frame: Frame, now: Moment, actions: list[Action]) -> None:
         """Append what writes `frame`."""
@@ -238,8 +239,7 @@ class Recording:
         given = session.stream_id
         if rules.layout is Layout.TIMESTAMP or (given in {None, stream_id} and session.id in {None, usable}):
             return []
-        given = None if given is None else given[:_LONGEST_TEXT]
-        return [Note(NoteKind.RENAMED, {"stream_id": given, "session_id": session.id, "base": base.path(0)})]
+        return [Note(Renamed(base=base.path(0), stream_id=given, session_id=session.id))]
 
     def _next_file(self, base: Base) -> FileId:
         number = self._numbers.pop(base, 0)
@@ -265,5 +265,4 @@ _FLOW_REASON: Final = {FlowControl.START: CloseReason.START, FlowControl.END: Cl
 
 
 def _duplicate(frame: Frame) -> Note:
-    fields = {"type": frame.type, "session_id": frame.session_id, "frame_num": frame.frame_num}
-    return Note(NoteKind.DUPLICATE, fields)
+    return Note(Duplicate(type=frame.type, session_id=frame.session_id, frame_num=frame.frame_num))

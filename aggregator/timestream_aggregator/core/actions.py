@@ -1,12 +1,13 @@
 """What the core of the recorder tells its shell to do, and the times that it is told."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from timestream_aggregator.core.naming import FileId
 from timestream_aggregator.g3.parser import Frame
+from timestream_api.ledger import Duplicate, Gap, Loss, Renamed, Renumbered, UnknownFlowControl
 from timestream_api.report import CloseReason
+
+Noted = Gap | Loss | Duplicate | Renumbered | Renamed | UnknownFlowControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +53,11 @@ class Close:
     reason: CloseReason
 
 
-class NoteKind(StrEnum):
-    """What log and ledger shall know."""
-
-    GAP = "gap"
-    LOSS = "loss"
-    DUPLICATE = "duplicate"
-    RENUMBERED = "renumbered"
-    RENAMED = "renamed"
-    UNKNOWN_FLOW_CONTROL = "unknown flow control"
-
-
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something to tell."""
+    """Bring this to log and ledger."""
 
-    kind: NoteKind
-    fields: Mapping[str, int | float | str | None]
+    fact: Noted
 
 
 Action = Open | WriteHead | Write | Close | Note

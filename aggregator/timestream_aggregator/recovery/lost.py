@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 
-from timestream_aggregator.ledger.losses import Lost
 from timestream_aggregator.recovery.scan import Scan
 from timestream_api import ledger
 from timestream_api.report import LossCause
 
 
-def lost_from(found: Scan, left: ledger.Left | None, path: str) -> Iterator[Lost]:
+def lost_from(found: Scan, left: ledger.Left | None, path: str) -> Iterator[ledger.Loss]:
     """Yield what is not in the file any more: by numbers where these are known, else how many frames."""
     why = left.why if left else found.damage
     numbers = sum(gap.last - gap.first + 1 for gap in found.missing) + found.more_missing
@@ -17,14 +16,22 @@ def lost_from(found: Scan, left: ledger.Left | None, path: str) -> Iterator[Lost
     if missing == numbers:
         for gap in found.missing:
             count = gap.last - gap.first + 1
-            yield Lost(count, LossCause.DISK, gap.session_id, gap.first, gap.last, why, path)
+            yield _lost(count, (gap.first, gap.last), gap.session_id, why, path)
         missing = found.more_missing
     if missing:
         first, last = _end(found, left)
         known = first is not None and last is not None and last - first + 1 == missing
-        session = left.session_id if left else None
-        numbered = (first, last) if known else (None, None)
-        yield Lost(missing, LossCause.DISK, session, *numbered, why=why, path=path)
+        yield _lost(missing, (first, last) if known else (None, None), left and left.session_id, why, path)
+
+
+def _lost(
+    count: int, numbers: tuple[int | None, int | None], session_id: int | None, why: str | None, path: str
+) -> ledger.Loss:
+    first, last = numbers
+    cause = LossCause.DISK
+    return ledger.Loss(
+        count=count, session_id=session_id, first=first, last=last, cause=cause, why=why, path=path
+    )
 
 
 def _end(found: Scan, left: ledger.Left | None) -> tuple[int | None, int | None]:

@@ -26,27 +26,19 @@ from timestream_aggregator.buffer import (
 )
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
 from timestream_aggregator.core.acquisition import OBSERVATION, Recording, Rules
-from timestream_aggregator.core.actions import Action, Close, Note, NoteKind, Open, Write, WriteHead
+from timestream_aggregator.core.actions import Action, Close, Note, Noted, Open, Write, WriteHead
 from timestream_aggregator.core.progress import Snapshot
 from timestream_aggregator.core.replay import NEVER_REPLAYED, Oddities
 from timestream_aggregator.disk.quarantine import Kept, Quarantine
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
 from timestream_aggregator.ledger.file import Ledger
-from timestream_aggregator.ledger.losses import Losses, Lost
+from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.writing.stream_files import StreamFiles
 from timestream_aggregator.writing.tally import Acquired
 from timestream_api import ledger as facts
 from timestream_api.report import CloseReason, LastPutAside
 from timestream_api.settings import RecorderSettings
 
-_LEVELS: Final = {kind: logging.INFO if kind is NoteKind.GAP else logging.WARNING for kind in NoteKind}
-_FACTS: Final[Mapping[NoteKind, type[facts.Fact]]] = {
-    NoteKind.GAP: facts.Gap,
-    NoteKind.RENUMBERED: facts.Renumbered,
-    NoteKind.DUPLICATE: facts.Duplicate,
-    NoteKind.RENAMED: facts.Renamed,
-    NoteKind.UNKNOWN_FLOW_CONTROL: facts.UnknownFlowControl,
-}
 LOOK_UP: Final = 1.0  # seconds between two rounds of the loop, at most
 
 
@@ -100,7 +92,7 @@ class WriterState:
     """What the writer knows, for the report."""
 
     acquisition: Snapshot
-    notes: Mapping[NoteKind, int]
+    notes: Mapping[type[Noted], int]
     quarantined: int = 0
     last_frame: float | None = None
     """When the last frame arrived, in Unix seconds."""
@@ -149,7 +141,7 @@ class Writer:
         self._ignored = 0  # bytes of such a connection
         self._new_frame = self._replayable_frame = False
         self._unread = 0  # bytes that had arrived before the end and were not taken
-        self._notes: Counter[NoteKind] = Counter()
+        self._notes: Counter[type[Noted]] = Counter()
         self._oddities = Oddities()
         self._quarantined = 0
         self._last_put_aside: LastPutAside | None = None
@@ -330,18 +322,18 @@ class Writer:
                 case Close():
                     self._output.close(action.reason)
                 case Note():
-                    self._tell(action)
+                    self._tell(action.fact)
 
-    def _tell(self, note: Note) -> None:
+    def _tell(self, fact: Noted) -> None:
         """Count what the core notes, and bring it to log and ledger."""
-        self._notes[note.kind] += 1
-        if note.kind is NoteKind.LOSS:
-            self._losses.note(Lost(**note.fields))  # pyright: ignore[reportArgumentType] - see the core
+        self._notes[type(fact)] += 1
+        if isinstance(fact, facts.Loss):
+            self._losses.note(fact)
             return
-        self._limited.log(_LEVELS[note.kind], note.kind.value, note.fields)
-        fact = facts.fact_of(_FACTS[note.kind], note.fields)
-        if fact is not None:
-            self._ledger.note(fact)
+        level = logging.INFO if isinstance(fact, facts.Gap) else logging.WARNING
+        told = fact.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
+        self._limited.log(level, fact.kind, told)
+        self._ledger.note(fact)
 
     def _write_ledger(self) -> None:
         if self._ledger.pending:

@@ -60,7 +60,7 @@ def word(action: Action) -> str:
         case Close():
             return f"close {action.reason}"
         case Note():
-            return f"note {action.kind}"
+            return f"note {action.fact.kind}"
 
 
 class Decisions:

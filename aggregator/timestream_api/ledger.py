@@ -98,6 +98,16 @@ class Loss(_Fact):
     path: Path | None = Field(default=None, description="The file whose bytes the disk lost")
 
 
+class Joined(_Fact):
+    """The recorder met a session that had begun before any recorder of the stream ran. Nothing is lost."""
+
+    kind: Literal["joined"] = "joined"
+    session_id: int | None = None
+    stream_id: Short | None = Field(default=None, description="sostream_id that the streamer gave")
+    first: int = Field(description="The frame_num that recording begins with")
+    count: Count = Field(description="Frames with lower numbers that are in no file")
+
+
 class Duplicate(_Fact):
     """A frame came again and was not written again."""
 
@@ -237,6 +247,7 @@ Fact = (
     | Disconnected
     | Gap
     | Loss
+    | Joined
     | Duplicate
     | Renumbered
     | Renamed

@@ -4,18 +4,19 @@ An acquisition is frames with no gap between them. Its files share a base name; 
 or large enough, and the next one begins with the session's metadata, so that each can be read alone.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Final
 
 from timestream_aggregator.core.actions import Action, Close, Moment, Note, Open, Write, WriteHead
 from timestream_aggregator.core.naming import Base, FileId, base_for, safe_stream_id, usable_session
-from timestream_aggregator.core.numbering import Missing, Numbers, Repeated, WentBack
 from timestream_aggregator.core.progress import NOTHING_YET, Event, Progress, Snapshot, State, advance
 from timestream_aggregator.core.replay import Replay
+from timestream_aggregator.core.sessions import EarlierRun, KnownSession, Session, Sessions, duplicate
 from timestream_aggregator.g3.parser import Frame
-from timestream_api.ledger import Duplicate, Gap, Loss, Renamed, Renumbered, UnknownFlowControl
+from timestream_api.ledger import Duplicate, Gap, Renamed, UnknownFlowControl
 from timestream_api.report import CloseReason
 from timestream_api.settings import RecorderSettings
 from timestream_api.values import Layout
@@ -56,16 +57,6 @@ class Rules:
         )
 
 
-@dataclass(slots=True)
-class _Session:
-    """What is known of the streamer's session, over pauses and reconnects, until it ends."""
-
-    id: int | None = None
-    stream_id: str | None = None
-    observation: bytes = b""
-    numbers: Numbers = field(default_factory=Numbers)
-
-
 class Recording:
     """Decides what becomes of each frame, over all connections of a recorder's life.
 
@@ -76,15 +67,15 @@ class Recording:
         self._rules = rules
         self._state = State.IDLE
         self._progress = NOTHING_YET
-        self._session = _Session()
+        self._sessions = Sessions()
+        self._session = Session()  # that of the frame recorded last, until it ends
         self._replay = Replay()
-        self._missed = 0  # frames, ahead of the one that is being dealt with
         self._numbers: dict[Base, int] = {}  # next ones, of the base names used last
 
     def connected(self) -> None:
         """The next frames come from a new connection, what its sender replays first. Ends no acquisition."""
         self._replay.connected()
-        self._session.numbers.connected()
+        self._sessions.connected()
 
     def succeeding(self) -> None:
         """A second connection stands; until `connected`, frames still come from the first.
@@ -93,25 +84,36 @@ class Recording:
         """
         self._replay.succeeding()
 
-    def resume(self, session_id: int, highest: int) -> None:
-        """An earlier run recorded frames of this session, up to that frame_num. Call it before any frame comes."""
-        self._session = _Session(session_id, numbers=Numbers(highest))
+    def resume(self, sessions: Sequence[KnownSession], earlier: EarlierRun | None, started: float) -> None:
+        """Go on with what earlier runs recorded. Call it before any frame comes.
+
+        Args:
+            sessions: those that are known, the latest one last.
+            earlier: the run before this one, if there was one.
+            started: when this run did, in Unix seconds.
+        """
+        self._sessions.resume(sessions, earlier, started)
 
     def damaged(self) -> None:
         """A frame came whose bytes are not what was sent; it is not recorded."""
-        self._session.numbers.damaged()
+        self._sessions.damaged()
 
     def receive(self, frame: Frame, now: Moment) -> list[Action]:
         """Return what to do, in order, about a frame whose bytes arrived at `now`."""
         actions = self.tick(now)
         replayed = self._replay.is_replayed(frame)
+        if not replayed:
+            actions += map(Note, self._sessions.settle(frame))
         if self._replay.is_doubled(frame, replayed=replayed):
-            actions.append(_duplicate(frame))
+            actions.append(Note(duplicate(frame)))
         elif frame.flow_control is not None:
-            actions += self._obey(frame.flow_control, stale=replayed)
+            actions += self._obey(frame, frame.flow_control, stale=replayed)
         elif frame.type != PIPELINE_INFO and not self._replay.is_repeated(frame, replayed=replayed):
-            actions += self._enter_session(frame)
-            if self._is_new(frame, actions, replayed=replayed):
+            session = self._session_of(frame)
+            told = self._sessions.count(session, frame, now.wall, replayed=replayed)
+            actions += map(Note, told)
+            if not any(isinstance(fact, Duplicate) for fact in told):
+                self._enter(session, actions)
                 self._record(frame, now, actions)
         return actions
 
@@ -132,7 +134,11 @@ class Recording:
 
     def finish(self, reason: CloseReason) -> list[Action]:
         """Return what to do when the acquisition is over, for whatever reason. Safe to repeat."""
-        actions: list[Action] = [Close(reason)] if self._state is State.RECORDING else []
+        actions: list[Action] = []
+        if reason is CloseReason.STOPPED:
+            actions += map(Note, self._sessions.settle())
+        if self._state is State.RECORDING:
+            actions.append(Close(reason))
         self._state = advance(self._state, Event.ENDED)
         return actions
 
@@ -158,48 +164,38 @@ class Recording:
         self._state = advance(self._state, Event.FILLED)
         return [Close(reason)]
 
-    def _obey(self, value: int, *, stale: bool) -> list[Action]:
+    def _obey(self, frame: Frame, value: int, *, stale: bool) -> list[Action]:
         """Return what to do about flow control; what is replayed starts and ends nothing."""
         match value:
             case FlowControl.ALIVE | FlowControl.CLEANSE:
                 return []
             case FlowControl.START | FlowControl.END:
-                return [] if stale else self._end_session(_FLOW_REASON[value])
+                return [] if stale else self._turn(frame.stream_id, _FLOW_REASON[value])
             case _:
                 return [Note(UnknownFlowControl(value=value))]
 
-    def _end_session(self, reason: CloseReason) -> list[Action]:
-        self._session = _Session()
+    def _turn(self, stream_id: str | None, reason: CloseReason) -> list[Action]:
+        """End the acquisition, unless it is of another stream; what is known of its session stays, but for the head."""
+        self._sessions.turned(stream_id)
+        if stream_id is not None and self._session.stream_id not in {None, stream_id}:
+            return []
+        self._session.observation = b""
+        self._session = Session()
         return self.finish(reason)
 
-    def _enter_session(self, frame: Frame) -> list[Action]:
-        """Return what to do about the session that `frame` names; one that names none belongs to any."""
-        actions: list[Action] = []
-        if frame.session_id is not None and frame.session_id != self._session.id:
-            actions = self._end_session(CloseReason.SESSION_CHANGED)
-            self._session.id = frame.session_id
-        if frame.stream_id is not None:
-            self._session.stream_id = frame.stream_id
-        return actions
+    def _session_of(self, frame: Frame) -> Session:
+        """Return the session of a frame; one that names none belongs to any."""
+        if frame.session_id is not None:
+            return self._sessions.find(frame)
+        if self._session.id is None:
+            self._session.stream_id = frame.stream_id or self._session.stream_id
+        return self._session
 
-    def _is_new(self, frame: Frame, actions: list[Action], *, replayed: bool) -> bool:
-        """Return whether to record `frame`; append a note if its number does not follow the one before."""
-        session, number = self._session, frame.frame_num
-        if session.id is None or number is None:
-            return True
-        found = session.numbers.follow(frame, number, replayed=replayed)
-        if found is not None:
-            actions.append(self._note(frame, found))
-        return not isinstance(found, Repeated)
-
-    def _note(self, frame: Frame, found: Missing | WentBack | Repeated) -> Note:
-        if isinstance(found, Repeated):
-            return _duplicate(frame)
-        session_id, first, last = self._session.id, found.first, found.last
-        if isinstance(found, WentBack):
-            return Note(Renumbered(session_id=session_id, last=last, first=first))
-        self._missed = found.count
-        return Note(Loss(count=found.count, session_id=session_id, first=first, last=last, cause=found.cause))
+    def _enter(self, session: Session, actions: list[Action]) -> None:
+        """Append what ends the acquisition, if the next frame to record is of another session."""
+        if session is not self._session:
+            actions += self.finish(CloseReason.SESSION_CHANGED)
+            self._session = session
 
     def _record(self, frame: Frame, now: Moment, actions: list[Action]) -> None:
         """Append what writes `frame`."""
@@ -253,7 +249,8 @@ class Recording:
         progress.last = now
         progress.frames += 1
         progress.bytes += frame.size
-        progress.lost, self._missed = progress.lost + self._missed, 0
+        progress.lost, self._session.lost = progress.lost + self._session.lost, 0
+        progress.missed, self._session.missed = progress.missed + self._session.missed, 0
         progress.file_bytes += frame.size
         if number is not None:
             progress.last_frame_num = number
@@ -262,7 +259,3 @@ class Recording:
 
 
 _FLOW_REASON: Final = {FlowControl.START: CloseReason.START, FlowControl.END: CloseReason.END}
-
-
-def _duplicate(frame: Frame) -> Note:
-    return Note(Duplicate(type=frame.type, session_id=frame.session_id, frame_num=frame.frame_num))

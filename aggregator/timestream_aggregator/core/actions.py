@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from timestream_aggregator.core.naming import FileId
 from timestream_aggregator.g3.parser import Frame
-from timestream_api.ledger import Duplicate, Gap, Loss, Renamed, Renumbered, UnknownFlowControl
+from timestream_api.ledger import Duplicate, Gap, Joined, Loss, Renamed, Renumbered, UnknownFlowControl
 from timestream_api.report import CloseReason
 
-Noted = Gap | Loss | Duplicate | Renumbered | Renamed | UnknownFlowControl
+Noted = Gap | Joined | Loss | Duplicate | Renumbered | Renamed | UnknownFlowControl
 
 
 @dataclass(frozen=True, slots=True)

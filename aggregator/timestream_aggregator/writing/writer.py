@@ -80,14 +80,6 @@ class _Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Resumed:
-    """The session that an earlier run recorded last, and the highest frame_num of it that is in a file."""
-
-    session_id: int
-    highest: int
-
-
-@dataclass(frozen=True, slots=True)
 class WriterState:
     """What the writer knows, for the report."""
 
@@ -114,13 +106,13 @@ class Writer:
         upstream: Upstream,
         log: logging.Logger,
         pulse: Pulse,
-        before: Callable[[], "Resumed | None"] = lambda: None,
+        before: Callable[[Recording], None] = lambda _: None,
         after: Callable[[], None] = lambda: None,
         clock: Clock = SYSTEM,
     ) -> None:
         """Make one; `before` is called in the thread before anything is written, `after` when all is published.
 
-        Both may take a while, and may tell the ledger things.
+        Both may take a while, and may tell the ledger things; `before` tells the recording of earlier runs.
         """
         self._max_frame_bytes = settings.max_frame_bytes
         self._buffer = buffer
@@ -158,9 +150,7 @@ class Writer:
     def begin(self) -> None:
         """Go on where an earlier run ended, as far as that is known."""
         with self._pulse.waiting_for("what an earlier run left"):
-            resumed = self._before()
-        if resumed is not None:
-            self._recording.resume(resumed.session_id, resumed.highest)
+            self._before(self._recording)
 
     def step(self) -> bool:
         """Do what is due, or what the next item calls for; return whether more may follow."""

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tools.made_frames import g3_string, raw_frame
-from tests.unit.core.decisions import ALIVE, CLEANSE, END, START, Decisions, flow, make, moment
+from tests.unit.core.decisions import ALIVE, CLEANSE, END, EPOCH, START, Decisions, flow, make, moment
 from timestream_aggregator.core.acquisition import Recording, Rules
 from timestream_aggregator.core.actions import Close, Note, Open
 from timestream_aggregator.core.progress import Event, IllegalTransitionError, State, advance
+from timestream_aggregator.core.sessions import KnownSession
 from timestream_aggregator.g3.parser import Frame, Parser
 from timestream_api.ledger import Line, Loss, Renamed, UnknownFlowControl, decode
 from timestream_api.report import CloseReason, LossCause
@@ -351,18 +352,9 @@ def test_a_loss_has_the_cause_that_is_most_probable(
     assert (first, second) == (cause, LossCause.SENDER)
 
 
-def test_what_a_session_sent_before_the_recorder_joined_it_is_a_late_join() -> None:
-    desk = Decisions()
-    desk.recording.connected()
-    desk.all(make("O0", session=7, num=0), make("W8", session=7, num=8))
-
-    assert loss(desk, 20) == LossCause.LATE_JOIN
-    assert desk.recording.snapshot().acquisition.lost == 18
-
-
 def test_what_a_session_sent_while_no_recorder_ran_is_counted_from_what_the_last_one_recorded() -> None:
     desk = Decisions()
-    desk.recording.resume(7, highest=10)
+    desk.recording.resume([KnownSession(7, None, 10)], None, EPOCH)
     desk.recording.connected()
     desk.receive(make("O0", session=7, num=0))
 

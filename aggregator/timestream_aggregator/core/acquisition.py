@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Final
 
-from timestream_aggregator.core.actions import Action, Close, Moment, Note, Open, Write, WriteHead
+from timestream_aggregator.core.actions import Action, Close, Moment, Note, Noted, Open, Write, WriteHead
 from timestream_aggregator.core.naming import Base, FileId, base_for, safe_stream_id, usable_session
+from timestream_aggregator.core.numbering import Session, duplicate
 from timestream_aggregator.core.progress import NOTHING_YET, Event, Progress, Snapshot, State, advance
 from timestream_aggregator.core.replay import Replay
-from timestream_aggregator.core.sessions import EarlierRun, KnownSession, Session, Sessions, duplicate
+from timestream_aggregator.core.sessions import EarlierRun, KnownSession, Sessions
 from timestream_aggregator.g3.parser import Frame
-from timestream_api.ledger import Duplicate, Gap, Renamed, UnknownFlowControl
+from timestream_api.ledger import Duplicate, Gap, Joined, Loss, Renamed, UnknownFlowControl
 from timestream_api.report import CloseReason
 from timestream_api.settings import RecorderSettings
 from timestream_api.values import Layout
@@ -102,8 +103,9 @@ class Recording:
         """Return what to do, in order, about a frame whose bytes arrived at `now`."""
         actions = self.tick(now)
         replayed = self._replay.is_replayed(frame)
-        if not replayed:
-            actions += map(Note, self._sessions.settle(frame))
+        told = [] if replayed else self._sessions.settle(frame)
+        actions += map(Note, told)
+        self._count_missing(told)
         if self._replay.is_doubled(frame, replayed=replayed):
             actions.append(Note(duplicate(frame)))
         elif frame.flow_control is not None:
@@ -115,6 +117,7 @@ class Recording:
             if not any(isinstance(fact, Duplicate) for fact in told):
                 self._enter(session, actions)
                 self._record(frame, now, actions)
+                self._count_missing(told)
         return actions
 
     def tick(self, now: Moment) -> list[Action]:
@@ -244,13 +247,17 @@ class Recording:
         self._numbers[base] = number + 1
         return FileId(base, number)
 
+    def _count_missing(self, told: Sequence[Noted]) -> None:
+        for fact in told:
+            if isinstance(fact, Loss | Joined) and fact.session_id == self._session.id:
+                self._progress.lost += fact.count if isinstance(fact, Loss) else 0
+                self._progress.missed += fact.count if isinstance(fact, Joined) else 0
+
     def _count(self, frame: Frame, now: Moment) -> None:
         progress, number = self._progress, frame.frame_num
         progress.last = now
         progress.frames += 1
         progress.bytes += frame.size
-        progress.lost, self._session.lost = progress.lost + self._session.lost, 0
-        progress.missed, self._session.missed = progress.missed + self._session.missed, 0
         progress.file_bytes += frame.size
         if number is not None:
             progress.last_frame_num = number

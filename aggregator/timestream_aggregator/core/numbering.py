@@ -1,57 +1,40 @@
-"""frame_num, by which the streamer counts the frames of a session: what is missing, and what came twice."""
+"""A session and its frame_num, by which the streamer counts its frames: what is missing, and what came twice."""
 
-from dataclasses import dataclass
 from typing import Final
 
+from timestream_aggregator.core.actions import Noted
 from timestream_aggregator.core.replay import NEVER_REPLAYED
 from timestream_aggregator.g3.parser import Frame
+from timestream_api.ledger import Duplicate, Joined, Loss, Renumbered
 from timestream_api.report import LossCause
 
 _GENERATION: Final = 2048
 _BEFORE_JOINING: Final = frozenset({LossCause.LATE_JOIN, LossCause.RESTART})
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Frames of a session that have not come: first and last number, and why probably; LATE_JOIN is no loss."""
+class Session:
+    """What is known of one session; the frames that name none, while none runs, are of one without an id."""
 
-    first: int
-    last: int
-    cause: LossCause
-
-    @property
-    def count(self) -> int:
-        """How many they are."""
-        return self.last - self.first + 1
-
-
-@dataclass(frozen=True, slots=True)
-class WentBack:
-    """The streamer's count went back from `last` to `first` with a frame that had not come before."""
-
-    last: int
-    first: int
-
-
-class Repeated:
-    """A Scan or Timepoint has come before, byte for byte."""
-
-
-REPEATED: Final = Repeated()
-Verdict = Missing | WentBack | Repeated
-
-
-class Numbers:
-    """The numbers of one session. Feed it each frame to record, in order."""
-
-    def __init__(self, highest: int, cause: LossCause) -> None:
-        """Count on from `highest`; what is missing behind it did not come for that `cause`."""
-        self._highest, self._cause = highest, cause
-        self._earlier = (highest, cause)  # up to which number what is missing has another cause
+    def __init__(self, session_id: int | None = None, stream_id: str | None = None) -> None:
+        self.id, self.stream_id = session_id, stream_id
+        self.observation = b""
+        self.counted = False
+        self.heard = 0  # the last connection that gave a numbered frame which was not replayed
         self.held: set[int] = set()
-        """What was replayed, in another order than it was sent in, until that is over."""
+        """Numbers that were replayed, in another order than they were sent in, until that is over."""
+        self.begin(-1, LossCause.LATE_JOIN)
         self._recent: dict[int, int] = {}  # crc of the latest Scans and Timepoints, by number
         self._older: dict[int, int] = {}  # of those before
+
+    def begin(self, highest: int, cause: LossCause, why: str | None = None) -> None:
+        """Count on from `highest`; what is missing behind it did not come for that cause, doubtful if `why` says so."""
+        self._highest, self._cause, self._why = highest, cause, why
+        self._earlier = (highest, cause)  # up to which number what is missing has another cause
+
+    def holds(self, frame: Frame) -> bool:
+        """Return whether the frame names this session."""
+        names = {self.stream_id, frame.stream_id}
+        return self.id == frame.session_id and (len(names) == 1 or None in names)
 
     def connected(self) -> None:
         """What comes from here on is from a new connection."""
@@ -65,43 +48,56 @@ class Numbers:
         if self._cause is LossCause.SENDER:
             self._cause = LossCause.DAMAGED
 
-    def forget_repeats(self) -> None:
-        """Give back memory: keep the count alone."""
-        self._recent, self._older = {}, {}
-
-    def follow(self, frame: Frame, number: int, *, replayed: bool) -> list[Verdict]:
+    def follow(self, frame: Frame, number: int, *, replayed: bool) -> list[Noted]:
         """Take in a frame with that frame_num; return what the number says, of the frame or of those before it."""
         is_data, before = frame.type in NEVER_REPLAYED, self._highest
         if is_data:
             if frame.crc in (self._recent.get(number), self._older.get(number)):
-                return [REPEATED]
+                return [duplicate(frame)]
             self._remember(number, frame.crc)
         elif number <= before:  # metadata that was sent before, and not to us
             return []
         if replayed:
             self.held.add(number)
             return []
-        found: list[Verdict] = [*self.settle(number)]
+        facts = self.settle(number)
         self._cause = LossCause.SENDER
         if number <= before:
             self._highest = number
-            found.append(WentBack(before, number))
-        return found
+            facts.append(Renumbered(session_id=self.id, last=before, first=number))
+        return facts
 
-    def settle(self, before: int | None = None) -> list[Missing]:
-        """Return what is missing up to that number; without one, up to the highest that the replay held."""
-        held = sorted(number for number in self.held if before is None or number < before)
-        self.held.difference_update(held)
-        found: list[Missing] = []
-        for number in held if before is None else [*held, before]:
-            first = self._highest + 1
-            if number > first:
-                until, cause = self._earlier
-                found.append(Missing(first, number - 1, cause if first <= until else self._cause))
+    def settle(self, before: int | None = None) -> list[Noted]:
+        """Return what is missing up to that number; without one, up to the highest that was replayed."""
+        ends = sorted(number for number in self.held if before is None or number < before)
+        self.held.difference_update(ends)
+        facts: list[Noted] = []
+        missed, first = 0, 0
+        for number in ends if before is None else [*ends, before]:
+            count = number - self._highest - 1
+            until, earlier = self._earlier
+            cause = earlier if self._highest < until else self._cause
+            if count > 0 and cause is LossCause.LATE_JOIN:
+                missed, first = missed + count, number
+            elif count > 0:
+                facts.append(self._loss(self._highest + 1, count, cause))
             self._highest = max(self._highest, number)
-        return found
+        if missed:
+            joined = Joined(session_id=self.id, stream_id=self.stream_id, first=first, count=missed)
+            facts.insert(0, joined)
+        return facts
+
+    def _loss(self, first: int, count: int, cause: LossCause) -> Loss:
+        why, self._why = self._why, None
+        last = first + count - 1
+        return Loss(count=count, session_id=self.id, first=first, last=last, cause=cause, why=why)
 
     def _remember(self, number: int, crc: int) -> None:
         if len(self._recent) >= _GENERATION:
             self._older, self._recent = self._recent, {}
         self._recent[number] = crc
+
+
+def duplicate(frame: Frame) -> Duplicate:
+    """Return what is said of a frame that came again."""
+    return Duplicate(type=frame.type, session_id=frame.session_id, frame_num=frame.frame_num)

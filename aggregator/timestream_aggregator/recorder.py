@@ -17,7 +17,7 @@ from timestream_aggregator.core.progress import Snapshot, State
 from timestream_aggregator.parts import assemble
 from timestream_aggregator.writing.tally import FilesState, Last
 from timestream_api import report as api
-from timestream_api.ledger import Duplicate, Gap, Started
+from timestream_api.ledger import Duplicate, Gap, Joined, Started
 from timestream_api.settings import RecorderSettings
 
 VERSION: Final = version("timestream-aggregator")
@@ -147,6 +147,7 @@ class Recorder:
                 verified=read_back.good,
                 bad_files=read_back.bad,
                 lost=lost.count,
+                missed=seen.notes.get(Joined, 0),
                 duplicates=seen.notes.get(Duplicate, 0),
                 quarantined=seen.quarantined,
                 gaps=seen.notes.get(Gap, 0),
@@ -205,6 +206,7 @@ def _acquisition(snapshot: Snapshot) -> api.AcquisitionReport | None:
         frames=now.frames,
         bytes=now.bytes,
         lost=now.lost,
+        missed=now.missed,
         first_frame_num=now.first_frame_num,
         last_frame_num=now.last_frame_num,
     )

@@ -104,8 +104,8 @@ class Joined(_Fact):
     kind: Literal["joined"] = "joined"
     session_id: int | None = None
     stream_id: Short | None = Field(default=None, description="sostream_id that the streamer gave")
-    first: int = Field(description="The frame_num that recording begins with")
-    count: Count = Field(description="Frames with lower numbers that are in no file")
+    first: int = Field(description="A frame_num that is recorded")
+    count: Count = Field(description="How many frames right before it had been sent, and are in no file")
 
 
 class Duplicate(_Fact):

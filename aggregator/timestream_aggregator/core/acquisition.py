@@ -86,13 +86,7 @@ class Recording:
         self._replay.succeeding()
 
     def resume(self, sessions: Sequence[KnownSession], earlier: EarlierRun | None, started: float) -> None:
-        """Go on with what earlier runs recorded. Call it before any frame comes.
-
-        Args:
-            sessions: those that are known, the latest one last.
-            earlier: the run before this one, if there was one.
-            started: when this run did, in Unix seconds.
-        """
+        """Go on with what earlier runs recorded; this one started at a Unix time. Call it before any frame comes."""
         self._sessions.resume(sessions, earlier, started)
 
     def damaged(self) -> None:

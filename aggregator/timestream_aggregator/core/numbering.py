@@ -72,25 +72,20 @@ class Session:
         ends = sorted(number for number in self.held if before is None or number < before)
         self.held.difference_update(ends)
         facts: list[Noted] = []
-        missed, first = 0, 0
         for number in ends if before is None else [*ends, before]:
-            count = number - self._highest - 1
-            until, earlier = self._earlier
-            cause = earlier if self._highest < until else self._cause
-            if count > 0 and cause is LossCause.LATE_JOIN:
-                missed, first = missed + count, number
-            elif count > 0:
-                facts.append(self._loss(self._highest + 1, count, cause))
+            if number > self._highest + 1:
+                facts.append(self._missing(self._highest + 1, number))
             self._highest = max(self._highest, number)
-        if missed:
-            joined = Joined(session_id=self.id, stream_id=self.stream_id, first=first, count=missed)
-            facts.insert(0, joined)
         return facts
 
-    def _loss(self, first: int, count: int, cause: LossCause) -> Loss:
+    def _missing(self, first: int, end: int) -> Joined | Loss:
+        """Return what is said of the numbers from `first` up to the one before `end`."""
+        until, cause = self._earlier
+        cause = cause if first <= until else self._cause
+        if cause is LossCause.LATE_JOIN:
+            return Joined(session_id=self.id, stream_id=self.stream_id, first=end, count=end - first)
         why, self._why = self._why, None
-        last = first + count - 1
-        return Loss(count=count, session_id=self.id, first=first, last=last, cause=cause, why=why)
+        return Loss(count=end - first, session_id=self.id, first=first, last=end - 1, cause=cause, why=why)
 
     def _remember(self, number: int, crc: int) -> None:
         if len(self._recent) >= _GENERATION:

@@ -45,7 +45,7 @@ class Sessions:
         self._apart = False  # the sender's clock and ours
 
     def resume(self, known: Sequence[KnownSession], earlier: EarlierRun | None, started: float) -> None:
-        """Take in what earlier runs recorded, and when this one started."""
+        """Take in the sessions of earlier runs, the latest one last, and when the last run and this one started."""
         self._earlier, self._started = earlier, started
         for each in known[-_KEPT:]:
             session = Session(each.session_id, each.stream_id)
@@ -112,7 +112,7 @@ class Sessions:
         session.begin(min(self._least or 0, number) - 1, cause, why)
 
     def _cause(self, session: Session, began: int) -> LossCause:
-        """Return why frames at its beginning have not come, if some have not."""
+        """Return why frames at its beginning have not come, if some have not. It began within the second `began`."""
         former = {
             each.heard
             for each in self._known
@@ -120,9 +120,9 @@ class Sessions:
         }
         if self._connection in former or self._turned & {None, session.stream_id}:
             return LossCause.DAMAGED if self._damaged else LossCause.SENDER
-        if former or began > self._started:
+        if former or began + 1 > self._started:
             return LossCause.RECONNECT
         run = self._earlier
-        if run and run.started <= began and (run.stopped is None or run.stopped > began):
+        if run and run.started < began + 1 and (run.stopped is None or run.stopped > began):
             return LossCause.RESTART
         return LossCause.LATE_JOIN

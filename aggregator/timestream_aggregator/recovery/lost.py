@@ -1,6 +1,7 @@
 """What is not in a left file any more, as far as the file and the ledger tell."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from timestream_aggregator.recovery.scan import Scan
 from timestream_api import ledger
@@ -13,25 +14,17 @@ def lost_from(found: Scan, left: ledger.Left | None, path: str) -> Iterator[ledg
     numbers = sum(gap.last - gap.first + 1 for gap in found.missing) + found.more_missing
     frames = found.head.frames + found.behind.frames
     missing = max(0, left.frames - max(frames, left.repeated)) if left else numbers
+    lost = partial(ledger.Loss, cause=LossCause.DISK, why=why, path=path)
     if missing == numbers:
         for gap in found.missing:
             count = gap.last - gap.first + 1
-            yield _lost(count, (gap.first, gap.last), gap.session_id, why, path)
+            yield lost(count=count, session_id=gap.session_id, first=gap.first, last=gap.last)
         missing = found.more_missing
     if missing:
         first, last = _end(found, left)
-        known = first is not None and last is not None and last - first + 1 == missing
-        yield _lost(missing, (first, last) if known else (None, None), left and left.session_id, why, path)
-
-
-def _lost(
-    count: int, numbers: tuple[int | None, int | None], session_id: int | None, why: str | None, path: str
-) -> ledger.Loss:
-    first, last = numbers
-    cause = LossCause.DISK
-    return ledger.Loss(
-        count=count, session_id=session_id, first=first, last=last, cause=cause, why=why, path=path
-    )
+        if first is None or last is None or last - first + 1 != missing:
+            first = last = None
+        yield lost(count=missing, session_id=left and left.session_id, first=first, last=last)
 
 
 def _end(found: Scan, left: ledger.Left | None) -> tuple[int | None, int | None]:

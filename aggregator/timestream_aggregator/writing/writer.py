@@ -85,6 +85,7 @@ class WriterState:
 
     acquisition: Snapshot
     notes: Mapping[type[Noted], int]
+    """How many there were of each kind; of `Joined`, how many frames came before."""
     quarantined: int = 0
     last_frame: float | None = None
     """When the last frame arrived, in Unix seconds."""
@@ -316,11 +317,11 @@ class Writer:
 
     def _tell(self, fact: Noted) -> None:
         """Count what the core notes, and bring it to log and ledger."""
-        self._notes[type(fact)] += 1
+        self._notes[type(fact)] += fact.count if isinstance(fact, facts.Joined) else 1
         if isinstance(fact, facts.Loss):
             self._losses.note(fact)
             return
-        level = logging.INFO if isinstance(fact, facts.Gap) else logging.WARNING
+        level = logging.INFO if isinstance(fact, facts.Gap | facts.Joined) else logging.WARNING
         told = fact.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
         self._limited.log(level, fact.kind, told)
         self._ledger.note(fact)

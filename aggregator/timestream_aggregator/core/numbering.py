@@ -3,6 +3,7 @@
 from typing import Final
 
 from timestream_aggregator.core.actions import Noted
+from timestream_aggregator.core.naming import safe_stream_id
 from timestream_aggregator.core.replay import NEVER_REPLAYED
 from timestream_aggregator.g3.parser import Frame
 from timestream_api.ledger import Duplicate, Joined, Loss, Renumbered
@@ -32,9 +33,11 @@ class Session:
         self._earlier = (highest, cause)  # up to which number what is missing has another cause
 
     def holds(self, frame: Frame) -> bool:
-        """Return whether the frame names this session."""
-        names = {self.stream_id, frame.stream_id}
-        return self.id == frame.session_id and (len(names) == 1 or None in names)
+        """Return whether the frame names this session; of an earlier run only the safe name of its stream is known."""
+        if self.id != frame.session_id:
+            return False
+        mine, named = self.stream_id, frame.stream_id
+        return mine is None or named is None or mine in {named, safe_stream_id(named)}
 
     def connected(self) -> None:
         """What comes from here on is from a new connection."""

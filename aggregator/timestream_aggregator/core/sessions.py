@@ -19,7 +19,7 @@ class KnownSession:
     """A session that an earlier run recorded, and the highest frame_num that was accounted for."""
 
     session_id: int
-    stream_id: str | None
+    stream_id: str | None  # as the streamer gave it, or its safe name
     highest: int
 
 
@@ -75,7 +75,7 @@ class Sessions:
         """Return the session that `frame` names, which may be a new one."""
         at = next((at for at, each in enumerate(self._known) if each.holds(frame)), None)
         found = Session(frame.session_id) if at is None else self._known.pop(at)
-        found.stream_id = found.stream_id or frame.stream_id
+        found.stream_id = frame.stream_id or found.stream_id
         self._known.append(found)
         del self._known[:-_KEPT]
         return found

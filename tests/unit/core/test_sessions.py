@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.core.decisions import ALIVE, END, EPOCH, START, Decisions, flow, make, moment
 from timestream_aggregator.core.acquisition import Recording, Rules
 from timestream_aggregator.core.actions import Action, Note, Noted, Write
+from timestream_aggregator.core.naming import safe_stream_id
 from timestream_aggregator.core.sessions import EarlierRun, KnownSession
 from timestream_aggregator.g3.parser import Frame
 from timestream_api.ledger import Joined, Loss
@@ -228,6 +229,14 @@ def test_a_clock_that_is_wrong_makes_a_loss_of_it_and_that_is_said(first: int) -
     assert (loss.cause, loss.first, loss.last) == (LossCause.RECONNECT, 0, 4)
     assert "clock" in (loss.why or "")
     assert missing(book.all(numbered("S", 7, A + 1), at=12 * 3600)) == [(A + 1, 6, 6, LossCause.SENDER)]
+
+
+@pytest.mark.parametrize("known", ["a/b", safe_stream_id("a/b"), None])
+def test_a_session_of_an_earlier_run_goes_on_whichever_name_of_its_stream_is_known(known: str | None) -> None:
+    book = Book([KnownSession(B, "other", 90), KnownSession(A, known, 10)], EarlierRun(NOW, None), A + 20)
+
+    assert missing(book.all(numbered("S", 14, A, "a/b"))) == [(A, 11, 13, LossCause.RESTART)]
+    assert missing(book.all(numbered("S", 93, B, "other"))) == [(B, 91, 92, LossCause.RESTART)]
 
 
 def test_what_a_reconnect_cost_is_lost_though_the_session_was_joined_late() -> None:

@@ -1,30 +1,25 @@
 """The recorder's decisions: frames and times in; open, write, close and note out.
 
-An acquisition is frames with no gap between them. Its files share a base name; each is closed when it is long
-or large enough, and the next one begins with the session's metadata, so that each can be read alone.
+What each frame means for the acquisitions that are open; what these make of it in files, `files` says.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import IntEnum
 from typing import Final
 
-from timestream_aggregator.core.actions import Action, Close, Moment, Note, Noted, Open, Write, WriteHead
-from timestream_aggregator.core.naming import Base, FileId, base_for, safe_stream_id, usable_session
+from timestream_aggregator.core.actions import Action, Moment, Note, Noted
+from timestream_aggregator.core.files import Acquisition, Rules
+from timestream_aggregator.core.naming import Base
 from timestream_aggregator.core.numbering import Session, duplicate
-from timestream_aggregator.core.progress import NOTHING_YET, Event, Progress, Snapshot, State, advance
+from timestream_aggregator.core.progress import Snapshot, State
 from timestream_aggregator.core.replay import Replay
 from timestream_aggregator.core.sessions import EarlierRun, KnownSession, Sessions
 from timestream_aggregator.g3.parser import Frame
-from timestream_api.ledger import Duplicate, Gap, Joined, Loss, Renamed, UnknownFlowControl
+from timestream_api.ledger import Duplicate, UnknownFlowControl
 from timestream_api.report import CloseReason
-from timestream_api.settings import RecorderSettings
-from timestream_api.values import Layout
 
-OBSERVATION: Final = "O"
 PIPELINE_INFO: Final = "P"
-_MOST_BASES: Final = 1024
 
 
 class FlowControl(IntEnum):
@@ -36,28 +31,6 @@ class FlowControl(IntEnum):
     CLEANSE = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a user can choose about acquisitions. Times in seconds."""
-
-    time_per_file: float
-    frame_gap: float
-    stream_id: str = "stream"
-    layout: Layout = Layout.TIMESTAMP
-    max_file_bytes: int | None = None
-
-    @classmethod
-    def from_settings(cls, settings: RecorderSettings) -> "Rules":
-        """Return the part of the recorder's settings that is decided here."""
-        return cls(
-            settings.time_per_file,
-            settings.frame_gap,
-            settings.stream_id,
-            settings.layout,
-            settings.max_file_bytes,
-        )
-
-
 class Recording:
     """Decides what becomes of each frame, over all connections of a recorder's life.
 
@@ -66,12 +39,12 @@ class Recording:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._state = State.IDLE
-        self._progress = NOTHING_YET
         self._sessions = Sessions()
         self._session = Session()  # that of the frame recorded last, until it ends
         self._replay = Replay()
         self._numbers: dict[Base, int] = {}  # next ones, of the base names used last
+        self._last = Acquisition(rules, self._session, 0, self._numbers)
+        self._open: list[Acquisition] = []  # the one that got a frame last is the last
 
     def connected(self) -> None:
         """The next frames come from a new connection, what its sender replays first. Ends no acquisition."""
@@ -110,56 +83,38 @@ class Recording:
             actions += map(Note, told)
             if not any(isinstance(fact, Duplicate) for fact in told):
                 self._enter(session, actions)
-                self._record(frame, now, actions)
+                actions += self._last.record(frame, now)
                 self._count_missing(told)
         return actions
 
     def tick(self, now: Moment) -> list[Action]:
         """Return what to do because time has passed, while all bytes that arrived before are dealt with."""
         actions: list[Action] = []
-        while (deadline := self.deadline()) is not None and now.monotonic >= deadline:
-            actions += self._expire()
+        while self._open and now.monotonic >= (first := min(self._open, key=Acquisition.deadline)).deadline():
+            actions += first.expire()
+            self._forget_ended()
         return actions
 
     def deadline(self) -> float | None:
         """Return the monotonic second at which `tick` has something to do, None if that takes a frame."""
-        if self._state is State.IDLE:
-            return None
-        if self._state is State.BETWEEN:
-            return self._gap_end()
-        return min(self._gap_end(), self._file_end())
+        return min((each.deadline() for each in self._open), default=None)
 
     def finish(self, reason: CloseReason) -> list[Action]:
-        """Return what to do when the acquisition is over, for whatever reason. Safe to repeat."""
-        actions: list[Action] = []
-        if reason is CloseReason.STOPPED:
-            actions += map(Note, self._sessions.settle())
-        if self._state is State.RECORDING:
-            actions.append(Close(reason))
-        self._state = advance(self._state, Event.ENDED)
-        return actions
+        """Return what to do when all acquisitions are over, for whatever reason. Safe to repeat."""
+        told = self._sessions.settle() if reason is CloseReason.STOPPED else []
+        return [*map(Note, told), *self._end(list(self._open), reason)]
 
     def snapshot(self) -> Snapshot:
-        """Return how things are, as a copy."""
-        return Snapshot(self._state, replace(self._progress))
+        """Return how things are with the acquisition that got a frame last, as a copy."""
+        return Snapshot(self._last.state, replace(self._last.progress))
 
-    def _gap_end(self) -> float:
-        return self._progress.last.monotonic + self._rules.frame_gap
+    def _end(self, acquisitions: Iterable[Acquisition], reason: CloseReason) -> list[Action]:
+        actions = [action for each in acquisitions for action in each.finish(reason)]
+        self._forget_ended()
+        return actions
 
-    def _file_end(self) -> float:
-        return self._progress.opened.monotonic + self._rules.time_per_file
-
-    def _expire(self) -> list[Action]:
-        """Return what to do about the limit that was met first."""
-        if self._state is State.RECORDING and self._file_end() < self._gap_end():
-            return self._fill(CloseReason.TIME_LIMIT)
-        since = datetime.fromtimestamp(self._progress.last.wall, UTC)
-        return [*self.finish(CloseReason.GAP), Note(Gap(base=self._progress.file.path, since=since))]
-
-    def _fill(self, reason: CloseReason) -> list[Action]:
-        """End the file, not the acquisition."""
-        self._state = advance(self._state, Event.FILLED)
-        return [Close(reason)]
+    def _forget_ended(self) -> None:
+        self._open = [each for each in self._open if each.state is not State.IDLE]
 
     def _obey(self, frame: Frame, value: int, *, stale: bool) -> list[Action]:
         """Return what to do about flow control; what is replayed starts and ends nothing."""
@@ -172,13 +127,16 @@ class Recording:
                 return [Note(UnknownFlowControl(value=value))]
 
     def _turn(self, stream_id: str | None, reason: CloseReason) -> list[Action]:
-        """End the acquisition, unless it is of another stream; what is known of its session stays, but for the head."""
-        self._sessions.turned(stream_id)
-        if stream_id is not None and self._session.stream_id not in {None, stream_id}:
-            return []
-        self._session.observation = b""
-        self._session = Session()
-        return self.finish(reason)
+        """End the acquisition of that stream, else the last one; of its session all stays but the head."""
+        self._sessions.turned.add(stream_id)
+        named = [each for each in self._open if stream_id is not None and each.session.stream_id == stream_id]
+        ending = named or [each for each in self._open if None in {stream_id, each.session.stream_id}][-1:]
+        for each in ending:
+            each.session.observation = b""
+        if stream_id is None or self._session.stream_id in {None, stream_id}:
+            self._session.observation = b""
+            self._session = Session()
+        return self._end(ending, reason)
 
     def _session_of(self, frame: Frame) -> Session:
         """Return the session of a frame; one that names none belongs to any."""
@@ -189,74 +147,22 @@ class Recording:
         return self._session
 
     def _enter(self, session: Session, actions: list[Action]) -> None:
-        """Append what ends the acquisition, if the next frame to record is of another session."""
-        if session is not self._session:
-            actions += self.finish(CloseReason.SESSION_CHANGED)
-            self._session = session
-
-    def _record(self, frame: Frame, now: Moment, actions: list[Action]) -> None:
-        """Append what writes `frame`."""
-        if self._state is State.RECORDING and self._is_full(frame):
-            actions += self._fill(CloseReason.SIZE_LIMIT)
-        if self._state is not State.RECORDING:
-            actions += self._open(frame, now)
-        if frame.type == OBSERVATION:
-            self._session.observation = b"".join(frame.parts)
-        self._count(frame, now)
-        actions.append(Write(frame))
-
-    def _is_full(self, frame: Frame) -> bool:
-        most = self._rules.max_file_bytes
-        return most is not None and self._progress.file_bytes + frame.size > most
-
-    def _open(self, frame: Frame, now: Moment) -> list[Action]:
-        """Return what opens the next file, the first one of an acquisition or a later one, for `frame`."""
-        actions = self._begin(now) if self._state is State.IDLE else []
-        head, progress = self._session.observation, self._progress
-        progress.file = self._next_file(progress.file.base)
-        progress.opened, progress.file_bytes = now, 0
-        actions.append(Open(progress.file, now, progress.session_id, progress.stream_id))
-        if head and frame.type != OBSERVATION:
-            progress.file_bytes = len(head)
-            actions.append(WriteHead(head))
-        self._state = advance(self._state, Event.OPENED)
-        return actions
-
-    def _begin(self, now: Moment) -> list[Action]:
-        """Begin an acquisition, and return a note if it cannot be called what the streamer calls it."""
-        session, rules = self._session, self._rules
-        stream_id = safe_stream_id(session.stream_id or "")
-        usable = session.id if usable_session(session.id) else None
-        base = base_for(rules.layout, now.wall, usable, stream_id or rules.stream_id)
-        self._progress = Progress(FileId(base, 0), session.id, stream_id or None, now, now, now)
-        given = session.stream_id
-        if rules.layout is Layout.TIMESTAMP or (given in {None, stream_id} and session.id in {None, usable}):
-            return []
-        return [Note(Renamed(base=base.path(0), stream_id=given, session_id=session.id))]
-
-    def _next_file(self, base: Base) -> FileId:
-        number = self._numbers.pop(base, 0)
-        if len(self._numbers) >= _MOST_BASES:
-            del self._numbers[next(iter(self._numbers))]
-        self._numbers[base] = number + 1
-        return FileId(base, number)
+        """Make the session's acquisition the last one; append what ends another, if too many are open."""
+        self._session = session
+        found = next((each for each in self._open if each.session is session), None)
+        if found is None:
+            if len(self._open) >= self._rules.most_open:
+                actions += self._end(self._open[:1], CloseReason.SESSION_CHANGED)
+            used = {each.key for each in self._open}
+            key = next(key for key in range(self._rules.most_open) if key not in used)
+            found = Acquisition(self._rules, session, key, self._numbers)
+        self._open = [*(each for each in self._open if each is not found), found]
+        self._last = found
 
     def _count_missing(self, told: Sequence[Noted]) -> None:
-        for fact in told:
-            if isinstance(fact, Loss | Joined) and fact.session_id == self._session.id:
-                self._progress.lost += fact.count if isinstance(fact, Loss) else 0
-                self._progress.missed += fact.count if isinstance(fact, Joined) else 0
-
-    def _count(self, frame: Frame, now: Moment) -> None:
-        progress, number = self._progress, frame.frame_num
-        progress.last = now
-        progress.frames += 1
-        progress.bytes += frame.size
-        progress.file_bytes += frame.size
-        if number is not None:
-            progress.last_frame_num = number
-            if progress.first_frame_num is None:
-                progress.first_frame_num = number
+        for each in self._open:
+            for fact in told:
+                each.count_missing(fact)
 
 
 _FLOW_REASON: Final = {FlowControl.START: CloseReason.START, FlowControl.END: CloseReason.END}

@@ -20,12 +20,13 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Begin a file.
+    """Begin a file. Its `key`, a small number, tells the acquisition from the others that are open.
 
     The number is the least that it may have: where files with this base name exist, from a run before or
     because two acquisitions began in one second, it is the one after the highest (`naming.next_number`).
     """
 
+    key: int
     file: FileId
     at: Moment
     session_id: int | None
@@ -36,6 +37,7 @@ class Open:
 class WriteHead:
     """Write the bytes of a frame that an earlier file holds: the session's last Observation."""
 
+    key: int
     data: bytes
 
 
@@ -43,6 +45,7 @@ class WriteHead:
 class Write:
     """Write a frame that has just come."""
 
+    key: int
     frame: Frame
 
 
@@ -50,6 +53,7 @@ class Write:
 class Close:
     """Complete and publish the open file."""
 
+    key: int
     reason: CloseReason
 
 

@@ -39,7 +39,8 @@ class Sessions:
         self._earlier: EarlierRun | None = None
         self._started = math.inf
         self._connection = 1
-        self._turned: set[str | None] = set()  # streams that began or ended a session on this connection
+        self.turned: set[str | None] = set()
+        """Streams, or None for whichever, that have begun or ended a session on this connection."""
         self._damaged = False  # a frame, since the last good one
         self._least: int | None = None  # the number that sessions begin with, once one has been seen to
         self._apart = False  # the sender's clock and ours
@@ -56,7 +57,7 @@ class Sessions:
     def connected(self) -> None:
         """What comes from here on is from a new connection."""
         self._connection += 1
-        self._turned.clear()
+        self.turned.clear()
         self._damaged = False
         for each in self._known:
             each.connected()
@@ -66,10 +67,6 @@ class Sessions:
         self._damaged = True
         for each in self._known:
             each.damaged()
-
-    def turned(self, stream_id: str | None) -> None:
-        """A session of this stream, or of whichever sends, has begun or ended before our eyes."""
-        self._turned.add(stream_id)
 
     def find(self, frame: Frame) -> Session:
         """Return the session that `frame` names, which may be a new one."""
@@ -118,7 +115,7 @@ class Sessions:
             for each in self._known
             if each.heard and each.stream_id == session.stream_id and (each.id or 0) < began
         }
-        if self._connection in former or self._turned & {None, session.stream_id}:
+        if self._connection in former or self.turned & {None, session.stream_id}:
             return LossCause.DAMAGED if self._damaged else LossCause.SENDER
         if former or began + 1 > self._started:
             return LossCause.RECONNECT

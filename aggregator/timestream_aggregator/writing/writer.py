@@ -25,8 +25,9 @@ from timestream_aggregator.buffer import (
     Succeeding,
 )
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
-from timestream_aggregator.core.acquisition import OBSERVATION, Recording, Rules
+from timestream_aggregator.core.acquisition import Recording
 from timestream_aggregator.core.actions import Action, Close, Note, Noted, Open, Write, WriteHead
+from timestream_aggregator.core.files import OBSERVATION, Rules
 from timestream_aggregator.core.progress import Snapshot
 from timestream_aggregator.core.replay import NEVER_REPLAYED, Oddities
 from timestream_aggregator.disk.quarantine import Kept, Quarantine

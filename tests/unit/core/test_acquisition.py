@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from tests.tools.made_frames import g3_string, raw_frame
 from tests.unit.core.decisions import ALIVE, CLEANSE, END, EPOCH, START, Decisions, flow, make, moment
-from timestream_aggregator.core.acquisition import Recording, Rules
+from timestream_aggregator.core.acquisition import Recording
 from timestream_aggregator.core.actions import Close, Note, Open
+from timestream_aggregator.core.files import Rules
 from timestream_aggregator.core.progress import Event, IllegalTransitionError, State, advance
 from timestream_aggregator.core.sessions import KnownSession
 from timestream_aggregator.g3.parser import Frame, Parser

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.core.decisions import CLEANSE, END, START, make, moment
-from timestream_aggregator.core.acquisition import Recording, Rules
+from timestream_aggregator.core.acquisition import Recording
 from timestream_aggregator.core.actions import Action, Close, Note, Open, Write, WriteHead
+from timestream_aggregator.core.files import Rules
 from timestream_aggregator.g3.parser import Frame
 from timestream_api.report import CloseReason
 from timestream_api.values import Layout

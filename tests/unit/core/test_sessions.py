@@ -7,13 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.core.decisions import ALIVE, END, EPOCH, START, Decisions, flow, make, moment
-from timestream_aggregator.core.acquisition import Recording, Rules
-from timestream_aggregator.core.actions import Action, Note, Noted, Write
+from timestream_aggregator.core.acquisition import Recording
+from timestream_aggregator.core.actions import Action, Close, Note, Noted, Open, Write
+from timestream_aggregator.core.files import Rules
 from timestream_aggregator.core.naming import safe_stream_id
 from timestream_aggregator.core.sessions import EarlierRun, KnownSession
 from timestream_aggregator.g3.parser import Frame
 from timestream_api.ledger import Joined, Loss
 from timestream_api.report import CloseReason, LossCause
+from timestream_api.values import Layout
 
 NOW = int(EPOCH)
 A, B = NOW + 1, NOW + 50
@@ -127,6 +129,71 @@ def test_a_dozen_sessions_that_take_turns_are_all_counted() -> None:
         book.all(*(numbered("S", number, session) for session in sessions))
 
     assert missing(book.facts) == [(session, 3, 4, LossCause.SENDER) for session in sessions]
+
+
+# --- several acquisitions at a time
+
+
+def rows(most_open: int = 4) -> Decisions:
+    return Decisions(Rules(time_per_file=20, frame_gap=5, layout=Layout.SESSION, most_open=most_open))
+
+
+def test_two_streams_that_take_turns_make_two_rows_of_files() -> None:
+    desk = rows()
+    said = [
+        word
+        for second in range(24)
+        for stream in "ab"
+        for word in desk.receive(numbered("OS"[second > 0], second, A, stream), at=second)
+    ]
+
+    assert [word for word in said if not word.startswith("write")] == [
+        f"open 17000/a/{A}_000.g3",
+        f"open 17000/b/{A}_000.g3",
+        "close TimeLimit",
+        "close TimeLimit",
+        f"open 17000/a/{A}_001.g3",
+        "head O0",
+        f"open 17000/b/{A}_001.g3",
+        "head O0",
+    ]
+
+
+def test_a_lone_frame_of_another_session_closes_no_file_and_its_own_is_closed_by_the_gap() -> None:
+    desk = rows()
+    desk.all(numbered("S", 0), make("H1", session=B))
+
+    assert desk.receive(numbered("S", 1), at=4) == ["write S1"]
+    assert desk.deadline() == 5
+    assert desk.tick(5) == ["close Gap", "note gap"]
+    assert desk.receive(numbered("S", 2), at=6) == ["write S2"]
+
+
+def test_the_end_of_a_stream_closes_its_file_alone() -> None:
+    desk = rows()
+    desk.all(numbered("S", 0, A, "a"), numbered("S", 0, A, "b"))
+
+    assert desk.receive(make("N", END, stream="a")) == ["close End"]
+    assert desk.receive(numbered("S", 1, A, "b")) == ["write S1"]
+    assert desk.receive(flow(END)) == ["close End"]
+    assert desk.finish() == []
+
+
+def test_one_too_many_closes_the_one_that_has_got_no_frame_for_longest() -> None:
+    desk = rows()
+    desk.all(*(numbered("S", 0, session) for session in (A, A + 1, A + 2, A + 3)), numbered("S", 1, A))
+
+    assert desk.receive(numbered("S", 0, A + 4))[0] == "close SessionChanged"
+    assert desk.receive(numbered("S", 2, A)) == ["write S2"]
+    assert desk.receive(numbered("S", 1, A + 1))[0] == "close SessionChanged"
+
+
+def test_the_end_of_the_connection_closes_all_files() -> None:
+    desk = rows()
+    desk.all(*(numbered("S", 0, session) for session in (A, A + 1)))
+
+    assert desk.finish() == ["close Disconnected"] * 2
+    assert desk.deadline() is None
 
 
 # --- the beginning
@@ -288,8 +355,10 @@ def test_what_a_replay_shows_is_told_when_it_is_over_also_without_a_frame_of_tha
 class Stage:
     """A sender of a few sessions at once, a network that loses frames and connections, and what became of each."""
 
-    def __init__(self, joined: int) -> None:
-        self.recording = Recording(Rules(time_per_file=50, frame_gap=7))
+    def __init__(self, joined: int, most_open: int) -> None:
+        self.recording = Recording(Rules(time_per_file=50, frame_gap=7, most_open=most_open))
+        self.most_open = most_open
+        self.files: dict[int, Open] = {}  # those that are open, by key
         self.recording.resume([], None, EPOCH)
         self.next = {(session, stream): 0 for session in (A, B) for stream in ("a", None)}
         self.connected = False
@@ -335,7 +404,14 @@ class Stage:
 
     def carry_out(self, actions: Iterable[Action]) -> None:
         for action in actions:
+            if isinstance(action, Open):
+                assert action.key not in self.files
+                self.files[action.key] = action
+                assert len(self.files) <= self.most_open
+            if isinstance(action, Close):
+                del self.files[action.key]
             if isinstance(action, Write) and action.frame.frame_num is not None:
+                assert self.files[action.key].session_id == action.frame.session_id
                 key = (action.frame.session_id, action.frame.stream_id)
                 self.recorded.append((*key, action.frame.frame_num))
                 self.seen[key] = max(self.seen.get(key, 0), action.frame.frame_num)
@@ -362,9 +438,11 @@ EVENTS = st.one_of(
 )
 
 
-@given(st.lists(EVENTS, max_size=50), st.integers(0, 9))
-def test_each_number_is_in_a_file_or_in_one_line(events: list[tuple[str, str, int]], joined: int) -> None:
-    stage = Stage(joined)
+@given(st.lists(EVENTS, max_size=50), st.integers(0, 9), st.sampled_from([1, 2, 4]))
+def test_each_number_is_in_a_file_or_in_one_line(
+    events: list[tuple[str, str, int]], joined: int, most_open: int
+) -> None:
+    stage = Stage(joined, most_open)
     for what, kind, value in events:
         match what:
             case "send":
@@ -380,6 +458,7 @@ def test_each_number_is_in_a_file_or_in_one_line(events: list[tuple[str, str, in
                 stage.carry_out(stage.recording.tick(moment(stage.now)))
     stage.carry_out(stage.recording.finish(CloseReason.STOPPED))
 
+    assert not stage.files
     told_of = sorted((session or 0, number) for session, _, number in stage.accounted)
     recorded = {(session or 0, number) for session, _, number in stage.recorded}
     assert len(told_of) == len(set(told_of)), "a number is told of twice"

@@ -70,9 +70,8 @@ class Recording:
         """Return what to do, in order, about a frame whose bytes arrived at `now`."""
         actions = self.tick(now)
         replayed = self._replay.is_replayed(frame)
-        told = [] if replayed else self._sessions.settle(frame)
-        actions += map(Note, told)
-        self._count_missing(told)
+        if self._sessions.held and not replayed:
+            actions += self._note(self._sessions.settle(frame))
         if self._replay.is_doubled(frame, replayed=replayed):
             actions.append(Note(duplicate(frame)))
         elif frame.flow_control is not None:
@@ -80,29 +79,29 @@ class Recording:
         elif frame.type != PIPELINE_INFO and not self._replay.is_repeated(frame, replayed=replayed):
             session = self._session_of(frame)
             told = self._sessions.count(session, frame, now.wall, replayed=replayed)
-            actions += map(Note, told)
-            if not any(isinstance(fact, Duplicate) for fact in told):
-                self._enter(session, actions)
-                actions += self._last.record(frame, now)
-                self._count_missing(told)
+            if told and isinstance(told[0], Duplicate):
+                return [*actions, Note(told[0])]
+            actions += self._enter(session)
+            written = self._last.record(frame, now)
+            actions += [*self._note(told), *written] if told else written
         return actions
 
     def tick(self, now: Moment) -> list[Action]:
         """Return what to do because time has passed, while all bytes that arrived before are dealt with."""
         actions: list[Action] = []
-        while self._open and now.monotonic >= (first := min(self._open, key=Acquisition.deadline)).deadline():
-            actions += first.expire()
+        while (deadline := self.deadline()) is not None and now.monotonic >= deadline:
+            actions += min(self._open, key=Acquisition.deadline).expire()
             self._forget_ended()
         return actions
 
     def deadline(self) -> float | None:
         """Return the monotonic second at which `tick` has something to do, None if that takes a frame."""
-        return min((each.deadline() for each in self._open), default=None)
+        return min(map(Acquisition.deadline, self._open), default=None)
 
     def finish(self, reason: CloseReason) -> list[Action]:
         """Return what to do when all acquisitions are over, for whatever reason. Safe to repeat."""
         told = self._sessions.settle() if reason is CloseReason.STOPPED else []
-        return [*map(Note, told), *self._end(list(self._open), reason)]
+        return [*self._note(told), *self._end(list(self._open), reason)]
 
     def snapshot(self) -> Snapshot:
         """Return how things are with the acquisition that got a frame last, as a copy."""
@@ -146,8 +145,11 @@ class Recording:
             self._session.stream_id = frame.stream_id or self._session.stream_id
         return self._session
 
-    def _enter(self, session: Session, actions: list[Action]) -> None:
-        """Make the session's acquisition the last one; append what ends another, if too many are open."""
+    def _enter(self, session: Session) -> list[Action]:
+        """Make the session's acquisition the last one; return what ends another, if too many are open."""
+        if session is self._last.session and self._last.state is not State.IDLE:
+            return []
+        actions: list[Action] = []
         self._session = session
         found = next((each for each in self._open if each.session is session), None)
         if found is None:
@@ -158,11 +160,14 @@ class Recording:
             found = Acquisition(self._rules, session, key, self._numbers)
         self._open = [*(each for each in self._open if each is not found), found]
         self._last = found
+        return actions
 
-    def _count_missing(self, told: Sequence[Noted]) -> None:
-        for each in self._open:
-            for fact in told:
+    def _note(self, told: Sequence[Noted]) -> list[Action]:
+        """Count what is missing where it is, and return what tells of it."""
+        for fact in told:
+            for each in self._open:
                 each.count_missing(fact)
+        return [*map(Note, told)]
 
 
 _FLOW_REASON: Final = {FlowControl.START: CloseReason.START, FlowControl.END: CloseReason.END}

@@ -80,7 +80,8 @@ class Acquisition:
         if frame.type == OBSERVATION:
             self.session.observation = b"".join(frame.parts)
         self._count(frame, now)
-        return [*actions, Write(self.key, frame)]
+        actions.append(Write(self.key, frame))
+        return actions
 
     def count_missing(self, fact: Noted) -> None:
         """Take in what is told of frames that are in no file."""

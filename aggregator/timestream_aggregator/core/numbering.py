@@ -37,7 +37,7 @@ class Session:
         if self.id != frame.session_id:
             return False
         mine, named = self.stream_id, frame.stream_id
-        return mine is None or named is None or mine in {named, safe_stream_id(named)}
+        return mine == named or mine is None or named is None or mine == safe_stream_id(named)
 
     def connected(self) -> None:
         """What comes from here on is from a new connection."""
@@ -63,10 +63,10 @@ class Session:
         if replayed:
             self.held.add(number)
             return []
-        facts = self.settle(number)
+        facts = self.settle(number) if self.held or number != before + 1 else []
+        self._highest = number
         self._cause = LossCause.SENDER
         if number <= before:
-            self._highest = number
             facts.append(Renumbered(session_id=self.id, last=before, first=number))
         return facts
 

@@ -42,6 +42,8 @@ class Sessions:
         self.turned: set[str | None] = set()
         """Streams, or None for whichever, that have begun or ended a session on this connection."""
         self._damaged = False  # a frame, since the last good one
+        self.held: list[Session] = []
+        """Those of which a replay has shown frames, until it is over."""
         self._least: int | None = None  # the number that sessions begin with, once one has been seen to
         self._apart = False  # the sender's clock and ours
 
@@ -70,6 +72,8 @@ class Sessions:
 
     def find(self, frame: Frame) -> Session:
         """Return the session that `frame` names, which may be a new one."""
+        if self._known and self._known[-1].holds(frame):
+            return self._known[-1]
         at = next((at for at, each in enumerate(self._known) if each.holds(frame)), None)
         found = Session(frame.session_id) if at is None else self._known.pop(at)
         found.stream_id = frame.stream_id or found.stream_id
@@ -85,15 +89,18 @@ class Sessions:
         self._least = 0 if number == 0 else self._least
         if not session.counted:
             self._begin(session, session.id, number, wall)
-        facts = session.follow(frame, number, replayed=replayed)
-        if not replayed:
+        if replayed:
+            self.held = [*(each for each in self.held if each is not session), session]
+        else:
             session.heard, self._damaged = self._connection, False
-        return facts
+        return session.follow(frame, number, replayed=replayed)
 
     def settle(self, frame: Frame | None = None) -> list[Noted]:
         """Return what is missing among what was replayed, now that the replay is over; not of the frame's session."""
-        over = [each for each in self._known if each.held and not (frame and each.holds(frame))]
-        return [fact for each in over for fact in each.settle()]
+        held, self.held = self.held, []
+        if frame is not None:
+            self.held = [each for each in held if each.held and each.holds(frame)]
+        return [fact for each in held if each not in self.held for fact in each.settle()]
 
     def _begin(self, session: Session, began: int, number: int, wall: float) -> None:
         """Let the count of a session begin, which is met with this number. Its id is when it began."""

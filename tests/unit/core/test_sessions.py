@@ -179,6 +179,15 @@ def test_the_end_of_a_stream_closes_its_file_alone() -> None:
     assert desk.finish() == []
 
 
+def test_the_end_of_a_stream_forgets_its_metadata_alone() -> None:
+    desk = rows()
+    desk.all(*(numbered("O", 0, A, stream) for stream in "ab"), make("N", END, stream="a"), flow(ALIVE))
+    desk.finish()
+
+    assert desk.receive(numbered("S", 1, A, "a"))[1:] == ["write S1"]
+    assert desk.receive(numbered("S", 1, A, "b"))[1:] == ["head O0", "write S1"]
+
+
 def test_one_too_many_closes_the_one_that_has_got_no_frame_for_longest() -> None:
     desk = rows()
     desk.all(*(numbered("S", 0, session) for session in (A, A + 1, A + 2, A + 3)), numbered("S", 1, A))
@@ -216,6 +225,20 @@ def test_a_damaged_frame_at_the_beginning_is_a_loss_of_that_cause() -> None:
     assert missing(book.all(numbered("W", 1), numbered("S", 2), numbered("S", 4))) == [
         (A, 0, 0, LossCause.DAMAGED),
         (A, 3, 3, LossCause.SENDER),
+    ]
+
+
+def test_a_frame_that_was_damaged_long_before_is_no_cause() -> None:
+    book = Book().start()
+    book.recording.damaged()
+    book.all(numbered("S", 0), flow(END))
+    after_good = book.all(numbered("S", 2, B))
+    book.recording.damaged()
+    after_reconnect = book.reconnect().start().all(numbered("S", 3, B + 1))
+
+    assert missing([*after_good, *after_reconnect]) == [
+        (B, 0, 1, LossCause.SENDER),
+        (B + 1, 0, 2, LossCause.SENDER),
     ]
 
 

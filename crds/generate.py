@@ -39,6 +39,7 @@ COLUMNS: Final = (
     _column("Age", ".metadata.creationTimestamp", "date", "Time since the resource was made"),
     _column("Port", ".spec.port", "integer", "TCP port of the G3NetworkSender", wide=True),
     _column("Frames", f"{_REPORT}.totals.frames", "integer", "Frames recorded since the start", wide=True),
+    _column("Missed", f"{_REPORT}.totals.missed", "integer", "Frames sent before it joined", wide=True),
     _column("Node", f"{_REPORT}.node", "string", "Node that the recorder runs on", wide=True),
     _column("Last frame", f"{_REPORT}.connection.lastFrameTime", "date", "Since the last frame", wide=True),
     _column("Reason", ".status.reason", "string", "Why the phase is what it is", wide=True),

@@ -11,7 +11,9 @@ from typing import Final
 
 from timestream_aggregator.buffer import Buffer
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse
+from timestream_aggregator.core.acquisition import Recording
 from timestream_aggregator.core.file_facts import FileFacts
+from timestream_aggregator.core.sessions import KnownSession
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.marked import marked
@@ -22,7 +24,7 @@ from timestream_aggregator.ledger.recent import History, read
 from timestream_aggregator.network.source import Source
 from timestream_aggregator.readback.readback import Readback
 from timestream_aggregator.recovery.recovery import Recovery
-from timestream_aggregator.writing.framer import Framer, Resumed
+from timestream_aggregator.writing.framer import Framer
 from timestream_aggregator.writing.handoff import Handoff
 from timestream_aggregator.writing.patience import Patience
 from timestream_aggregator.writing.space import StorageWatch
@@ -86,7 +88,7 @@ def assemble(
     losses = Losses(ledger, log, clock)
     tell = _teller(ledger, changed)
     history = partial(_history, settings, disk, log)
-    earlier = history()
+    earlier, started = history(), clock.wall()
     for path in earlier.paths:
         folder.reserve(path)  # whoever had that name may have been fetched away
     readback = Readback(root, tell, log)
@@ -113,12 +115,12 @@ def assemble(
     )
     source = Source(settings, buffer, log, changed, clock)
 
-    def resume() -> Resumed | None:
-        """Return what an earlier run recorded last, once all that it left is recovered, or that takes too long."""
+    def resume(recording: Recording) -> None:
+        """Tell what an earlier run recorded last, once all that it left is recovered, or that takes too long."""
         clock.wait(recovery.caught_up, RECOVERY_PATIENCE)
         for written in earlier.unverified.values():
             read_back(written)
-        return _resumed(history())
+        recording.resume(_known(history()), earlier.run, started)
 
     telling = Telling(ledger, losses, log)
     handoff = Handoff(
@@ -189,10 +191,10 @@ def _history(settings: RecorderSettings, disk: Disk, log: logging.Logger) -> His
         return History()
 
 
-def _resumed(history: History) -> Resumed | None:
+def _known(history: History) -> list[KnownSession]:
     if history.session_id is None or history.highest is None:
-        return None
-    return Resumed(history.session_id, history.highest)
+        return []
+    return [KnownSession(history.session_id, None, history.highest)]
 
 
 def _leave_unread(_: FileFacts) -> None:

@@ -13,12 +13,11 @@ from typing import Final
 
 from timestream_aggregator.buffer import NoMore
 from timestream_aggregator.clock import HEALTHY, SYSTEM, Clock, utc
-from timestream_aggregator.core.actions import NoteKind
 from timestream_aggregator.core.progress import Snapshot, State
 from timestream_aggregator.parts import assemble
 from timestream_aggregator.writing.tally import FilesState, Last
 from timestream_api import report as api
-from timestream_api.ledger import Started
+from timestream_api.ledger import Duplicate, Gap, Joined, Started
 from timestream_api.settings import RecorderSettings
 
 VERSION: Final = version("timestream-aggregator")
@@ -150,9 +149,10 @@ class Recorder:
                 verified=read_back.good,
                 bad_files=read_back.bad,
                 lost=lost.count,
-                duplicates=seen.notes.get(NoteKind.DUPLICATE, 0),
+                missed=seen.notes.get(Joined, 0),
+                duplicates=seen.notes.get(Duplicate, 0),
                 quarantined=seen.quarantined,
-                gaps=seen.notes.get(NoteKind.GAP, 0),
+                gaps=seen.notes.get(Gap, 0),
             ),
             last_bad_file=read_back.latest_bad,
             last_loss=lost.latest,
@@ -214,6 +214,7 @@ def _acquisition(snapshot: Snapshot) -> api.AcquisitionReport | None:
         frames=now.frames,
         bytes=now.bytes,
         lost=now.lost,
+        missed=now.missed,
         first_frame_num=now.first_frame_num,
         last_frame_num=now.last_frame_num,
     )

@@ -5,11 +5,10 @@ out. A reader has to pass over kinds and keys that it does not know.
 """
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from timestream_api.report import CloseReason, Count
 from timestream_api.values import Model
@@ -97,6 +96,16 @@ class Loss(_Fact):
     cause: Short | None = Field(default=None, description="The probable one: a LossCause")
     why: Text | None = Field(default=None, description="What the disk says, where it is the cause")
     path: Path | None = Field(default=None, description="The file whose bytes the disk lost")
+
+
+class Joined(_Fact):
+    """The recorder met a session that had begun before any recorder of the stream ran. Nothing is lost."""
+
+    kind: Literal["joined"] = "joined"
+    session_id: int | None = None
+    stream_id: Short | None = Field(default=None, description="sostream_id that the streamer gave")
+    first: int = Field(description="A frame_num that is recorded")
+    count: Count = Field(description="How many frames right before it had been sent, and are in no file")
 
 
 class Duplicate(_Fact):
@@ -238,6 +247,7 @@ Fact = (
     | Disconnected
     | Gap
     | Loss
+    | Joined
     | Duplicate
     | Renumbered
     | Renamed
@@ -291,12 +301,4 @@ def decode(line: str) -> Line | None:
         fact = {name: value for name, value in values.items() if name not in _ENVELOPE}
         return Line(**envelope, fact=_FACTS.validate_python(fact))
     except (ValueError, OverflowError, RecursionError):  # of JSON, or pydantic's; of times; of brackets
-        return None
-
-
-def fact_of(kind: type[Fact], fields: Mapping[str, object]) -> Fact | None:
-    """Return a fact of `kind` with those of `fields` that it knows; None if they make none."""
-    try:
-        return kind.model_validate(dict(fields))
-    except ValidationError:
         return None

@@ -68,6 +68,7 @@ class AcquisitionReport(Model):
     frames: Count = Field(default=0, description="Frames recorded")
     bytes: Count = Field(default=0, description="Bytes recorded")
     lost: Count = Field(default=0, description="Frames that its session counted and that never arrived")
+    missed: Count = Field(default=0, description="Frames that its session sent before the recorder joined it")
     first_frame_num: int | None = Field(default=None, description="First frame_num")
     last_frame_num: int | None = Field(default=None, description="Last frame_num")
 
@@ -135,6 +136,10 @@ class Totals(Model):
     bytes: Count = Field(default=0, description="Bytes recorded")
     lost: Count = Field(
         default=0, description="Frames that the sender counted and that never arrived, or were discarded"
+    )
+    missed: Count = Field(
+        default=0,
+        description="Frames that sessions had sent before the recorder joined them; they are not lost",
     )
     duplicates: Count = Field(default=0, description="Repeated frames that were not written again")
     quarantined: Count = Field(

@@ -199,13 +199,15 @@ def test_kubectl_get_shows_the_state_the_file_and_the_losses(plane: ControlPlane
     ]
 
 
-def test_the_wide_table_adds_port_frames_node_last_frame_and_reason(plane: ControlPlane, stream: str) -> None:
+def test_the_wide_table_adds_port_frames_missed_node_last_frame_and_reason(
+    plane: ControlPlane, stream: str
+) -> None:
     tell(plane, stream, "operator", OPERATOR.to_json())
     report(plane, stream, RECORDING)
 
     row = table(plane, stream, "--output=wide")
 
-    assert list(row)[8:] == ["PORT", "FRAMES", "NODE", "LAST FRAME", "REASON"]
+    assert list(row)[8:] == ["PORT", "FRAMES", "MISSED", "NODE", "LAST FRAME", "REASON"]
     assert [row[name] for name in ("PORT", "FRAMES", "NODE", "REASON")] == [
         "50000",
         "4321",

@@ -47,8 +47,12 @@ class Rehearsal:
 
     @property
     def lost(self) -> dict[str, int]:
-        """Those of them that were sent after the recorder joined."""
-        return {cause: count for cause, count in self.causes.items() if cause != "LateJoin"}
+        """Those of them that were sent after the recorder had met the first session: behind its metadata, 0 and 1."""
+        counts = Counter[str]()
+        for loss in self.told["losses"]:
+            if loss["first"] != 2:
+                counts[loss["cause"]] += loss["count"]
+        return dict(counts)
 
 
 def rehearse(folder: Path, *faults: str, session_time: float = 4) -> Rehearsal:

@@ -1,27 +1,25 @@
 """The recorder's decisions: frames and times in; open, write, close and note out.
 
-An acquisition is frames with no gap between them. Its files share a base name; each is closed when it is long
-or large enough, and the next one begins with the session's metadata, so that each can be read alone.
+What each frame means for the acquisitions that are open; what these make of it in files, `files` says.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import IntEnum
 from typing import Final
 
-from timestream_aggregator.core.actions import Action, Close, Moment, Note, NoteKind, Open, Write, WriteHead
-from timestream_aggregator.core.naming import Base, FileId, base_for, safe_stream_id, usable_session
-from timestream_aggregator.core.numbering import Missing, Numbers, Repeated, WentBack
-from timestream_aggregator.core.progress import NOTHING_YET, Event, Progress, Snapshot, State, advance
+from timestream_aggregator.core.actions import Action, Moment, Note, Noted
+from timestream_aggregator.core.files import Acquisition, Rules
+from timestream_aggregator.core.naming import Base
+from timestream_aggregator.core.numbering import Session, duplicate
+from timestream_aggregator.core.progress import Snapshot, State
 from timestream_aggregator.core.replay import Replay
+from timestream_aggregator.core.sessions import EarlierRun, KnownSession, Sessions
 from timestream_aggregator.g3.parser import Frame
+from timestream_api.ledger import Duplicate, UnknownFlowControl
 from timestream_api.report import CloseReason
-from timestream_api.settings import RecorderSettings
-from timestream_api.values import Layout
 
-OBSERVATION: Final = "O"
 PIPELINE_INFO: Final = "P"
-_MOST_BASES: Final = 1024
-_LONGEST_TEXT: Final = 255
 
 
 class FlowControl(IntEnum):
@@ -33,38 +31,6 @@ class FlowControl(IntEnum):
     CLEANSE = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a user can choose about acquisitions. Times in seconds."""
-
-    time_per_file: float
-    frame_gap: float
-    stream_id: str = "stream"
-    layout: Layout = Layout.TIMESTAMP
-    max_file_bytes: int | None = None
-
-    @classmethod
-    def from_settings(cls, settings: RecorderSettings) -> "Rules":
-        """Return the part of the recorder's settings that is decided here."""
-        return cls(
-            settings.time_per_file,
-            settings.frame_gap,
-            settings.stream_id,
-            settings.layout,
-            settings.max_file_bytes,
-        )
-
-
-@dataclass(slots=True)
-class _Session:
-    """What is known of the streamer's session, over pauses and reconnects, until it ends."""
-
-    id: int | None = None
-    stream_id: str | None = None
-    observation: bytes = b""
-    numbers: Numbers = field(default_factory=Numbers)
-
-
 class Recording:
     """Decides what becomes of each frame, over all connections of a recorder's life.
 
@@ -73,17 +39,17 @@ class Recording:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._state = State.IDLE
-        self._progress = NOTHING_YET
-        self._session = _Session()
+        self._sessions = Sessions()
+        self._session = Session()  # that of the frame recorded last, until it ends
         self._replay = Replay()
-        self._missed = 0  # frames, ahead of the one that is being dealt with
         self._numbers: dict[Base, int] = {}  # next ones, of the base names used last
+        self._last = Acquisition(rules, self._session, 0, self._numbers)
+        self._open: list[Acquisition] = []  # the one that got a frame last is the last
 
     def connected(self) -> None:
         """The next frames come from a new connection, what its sender replays first. Ends no acquisition."""
         self._replay.connected()
-        self._session.numbers.connected()
+        self._sessions.connected()
 
     def succeeding(self) -> None:
         """A second connection stands; until `connected`, frames still come from the first.
@@ -92,178 +58,116 @@ class Recording:
         """
         self._replay.succeeding()
 
-    def resume(self, session_id: int, highest: int) -> None:
-        """An earlier run recorded frames of this session, up to that frame_num. Call it before any frame comes."""
-        self._session = _Session(session_id, numbers=Numbers(highest))
+    def resume(self, sessions: Sequence[KnownSession], earlier: EarlierRun | None, started: float) -> None:
+        """Go on with what earlier runs recorded; this one started at a Unix time. Call it before any frame comes."""
+        self._sessions.resume(sessions, earlier, started)
 
     def damaged(self) -> None:
         """A frame came whose bytes are not what was sent; it is not recorded."""
-        self._session.numbers.damaged()
+        self._sessions.damaged()
 
     def receive(self, frame: Frame, now: Moment) -> list[Action]:
         """Return what to do, in order, about a frame whose bytes arrived at `now`."""
         actions = self.tick(now)
         replayed = self._replay.is_replayed(frame)
+        if self._sessions.held and not replayed:
+            actions += self._note(self._sessions.settle(frame))
         if self._replay.is_doubled(frame, replayed=replayed):
-            actions.append(_duplicate(frame))
+            actions.append(Note(duplicate(frame)))
         elif frame.flow_control is not None:
-            actions += self._obey(frame.flow_control, stale=replayed)
+            actions += self._obey(frame, frame.flow_control, stale=replayed)
         elif frame.type != PIPELINE_INFO and not self._replay.is_repeated(frame, replayed=replayed):
-            actions += self._enter_session(frame)
-            if self._is_new(frame, actions, replayed=replayed):
-                self._record(frame, now, actions)
+            session = self._session_of(frame)
+            told = self._sessions.count(session, frame, now.wall, replayed=replayed)
+            if told and isinstance(told[0], Duplicate):
+                return [*actions, Note(told[0])]
+            actions += self._enter(session)
+            written = self._last.record(frame, now)
+            actions += [*self._note(told), *written] if told else written
         return actions
 
     def tick(self, now: Moment) -> list[Action]:
         """Return what to do because time has passed, while all bytes that arrived before are dealt with."""
         actions: list[Action] = []
         while (deadline := self.deadline()) is not None and now.monotonic >= deadline:
-            actions += self._expire()
+            actions += min(self._open, key=Acquisition.deadline).expire()
+            self._forget_ended()
         return actions
 
     def deadline(self) -> float | None:
         """Return the monotonic second at which `tick` has something to do, None if that takes a frame."""
-        if self._state is State.IDLE:
-            return None
-        if self._state is State.BETWEEN:
-            return self._gap_end()
-        return min(self._gap_end(), self._file_end())
+        return min(map(Acquisition.deadline, self._open), default=None)
 
     def finish(self, reason: CloseReason) -> list[Action]:
-        """Return what to do when the acquisition is over, for whatever reason. Safe to repeat."""
-        actions: list[Action] = [Close(reason)] if self._state is State.RECORDING else []
-        self._state = advance(self._state, Event.ENDED)
-        return actions
+        """Return what to do when all acquisitions are over, for whatever reason. Safe to repeat."""
+        told = self._sessions.settle() if reason is CloseReason.STOPPED else []
+        return [*self._note(told), *self._end(list(self._open), reason)]
 
     def snapshot(self) -> Snapshot:
-        """Return how things are, as a copy."""
-        return Snapshot(self._state, replace(self._progress))
+        """Return how things are with the acquisition that got a frame last, as a copy."""
+        return Snapshot(self._last.state, replace(self._last.progress))
 
-    def _gap_end(self) -> float:
-        return self._progress.last.monotonic + self._rules.frame_gap
+    def _end(self, acquisitions: Iterable[Acquisition], reason: CloseReason) -> list[Action]:
+        actions = [action for each in acquisitions for action in each.finish(reason)]
+        self._forget_ended()
+        return actions
 
-    def _file_end(self) -> float:
-        return self._progress.opened.monotonic + self._rules.time_per_file
+    def _forget_ended(self) -> None:
+        self._open = [each for each in self._open if each.state is not State.IDLE]
 
-    def _expire(self) -> list[Action]:
-        """Return what to do about the limit that was met first."""
-        if self._state is State.RECORDING and self._file_end() < self._gap_end():
-            return self._fill(CloseReason.TIME_LIMIT)
-        fields = {"base": self._progress.file.path, "since": self._progress.last.wall}
-        return [*self.finish(CloseReason.GAP), Note(NoteKind.GAP, fields)]
-
-    def _fill(self, reason: CloseReason) -> list[Action]:
-        """End the file, not the acquisition."""
-        self._state = advance(self._state, Event.FILLED)
-        return [Close(reason)]
-
-    def _obey(self, value: int, *, stale: bool) -> list[Action]:
+    def _obey(self, frame: Frame, value: int, *, stale: bool) -> list[Action]:
         """Return what to do about flow control; what is replayed starts and ends nothing."""
         match value:
             case FlowControl.ALIVE | FlowControl.CLEANSE:
                 return []
             case FlowControl.START | FlowControl.END:
-                return [] if stale else self._end_session(_FLOW_REASON[value])
+                return [] if stale else self._turn(frame.stream_id, _FLOW_REASON[value])
             case _:
-                return [Note(NoteKind.UNKNOWN_FLOW_CONTROL, {"value": value})]
+                return [Note(UnknownFlowControl(value=value))]
 
-    def _end_session(self, reason: CloseReason) -> list[Action]:
-        self._session = _Session()
-        return self.finish(reason)
+    def _turn(self, stream_id: str | None, reason: CloseReason) -> list[Action]:
+        """End the acquisition of that stream, else the last one; of its session all stays but the head."""
+        self._sessions.turned.add(stream_id)
+        named = [each for each in self._open if stream_id is not None and each.session.stream_id == stream_id]
+        ending = named or [each for each in self._open if None in {stream_id, each.session.stream_id}][-1:]
+        for each in ending:
+            each.session.observation = b""
+        if stream_id is None or self._session.stream_id in {None, stream_id}:
+            self._session.observation = b""
+            self._session = Session()
+        return self._end(ending, reason)
 
-    def _enter_session(self, frame: Frame) -> list[Action]:
-        """Return what to do about the session that `frame` names; one that names none belongs to any."""
-        actions: list[Action] = []
-        if frame.session_id is not None and frame.session_id != self._session.id:
-            actions = self._end_session(CloseReason.SESSION_CHANGED)
-            self._session.id = frame.session_id
-        if frame.stream_id is not None:
-            self._session.stream_id = frame.stream_id
-        return actions
+    def _session_of(self, frame: Frame) -> Session:
+        """Return the session of a frame; one that names none belongs to any."""
+        if frame.session_id is not None:
+            return self._sessions.find(frame)
+        if self._session.id is None:
+            self._session.stream_id = frame.stream_id or self._session.stream_id
+        return self._session
 
-    def _is_new(self, frame: Frame, actions: list[Action], *, replayed: bool) -> bool:
-        """Return whether to record `frame`; append a note if its number does not follow the one before."""
-        session, number = self._session, frame.frame_num
-        if session.id is None or number is None:
-            return True
-        found = session.numbers.follow(frame, number, replayed=replayed)
-        if found is not None:
-            actions.append(self._note(frame, found))
-        return not isinstance(found, Repeated)
-
-    def _note(self, frame: Frame, found: Missing | WentBack | Repeated) -> Note:
-        if isinstance(found, Repeated):
-            return _duplicate(frame)
-        fields = {"session_id": self._session.id, "first": found.first, "last": found.last}
-        if isinstance(found, WentBack):
-            return Note(NoteKind.RENUMBERED, fields)
-        self._missed = found.count
-        return Note(NoteKind.LOSS, {**fields, "count": found.count, "cause": found.cause})
-
-    def _record(self, frame: Frame, now: Moment, actions: list[Action]) -> None:
-        """Append what writes `frame`."""
-        if self._state is State.RECORDING and self._is_full(frame):
-            actions += self._fill(CloseReason.SIZE_LIMIT)
-        if self._state is not State.RECORDING:
-            actions += self._open(frame, now)
-        if frame.type == OBSERVATION:
-            self._session.observation = b"".join(frame.parts)
-        self._count(frame, now)
-        actions.append(Write(frame))
-
-    def _is_full(self, frame: Frame) -> bool:
-        most = self._rules.max_file_bytes
-        return most is not None and self._progress.file_bytes + frame.size > most
-
-    def _open(self, frame: Frame, now: Moment) -> list[Action]:
-        """Return what opens the next file, the first one of an acquisition or a later one, for `frame`."""
-        actions = self._begin(now) if self._state is State.IDLE else []
-        head, progress = self._session.observation, self._progress
-        progress.file = self._next_file(progress.file.base)
-        progress.opened, progress.file_bytes = now, 0
-        actions.append(Open(progress.file, now, progress.session_id, progress.stream_id))
-        if head and frame.type != OBSERVATION:
-            progress.file_bytes = len(head)
-            actions.append(WriteHead(head))
-        self._state = advance(self._state, Event.OPENED)
-        return actions
-
-    def _begin(self, now: Moment) -> list[Action]:
-        """Begin an acquisition, and return a note if it cannot be called what the streamer calls it."""
-        session, rules = self._session, self._rules
-        stream_id = safe_stream_id(session.stream_id or "")
-        usable = session.id if usable_session(session.id) else None
-        base = base_for(rules.layout, now.wall, usable, stream_id or rules.stream_id)
-        self._progress = Progress(FileId(base, 0), session.id, stream_id or None, now, now, now)
-        given = session.stream_id
-        if rules.layout is Layout.TIMESTAMP or (given in {None, stream_id} and session.id in {None, usable}):
+    def _enter(self, session: Session) -> list[Action]:
+        """Make the session's acquisition the last one; return what ends another, if too many are open."""
+        if session is self._last.session and self._last.state is not State.IDLE:
             return []
-        given = None if given is None else given[:_LONGEST_TEXT]
-        return [Note(NoteKind.RENAMED, {"stream_id": given, "session_id": session.id, "base": base.path(0)})]
+        actions: list[Action] = []
+        self._session = session
+        found = next((each for each in self._open if each.session is session), None)
+        if found is None:
+            if len(self._open) >= self._rules.most_open:
+                actions += self._end(self._open[:1], CloseReason.SESSION_CHANGED)
+            used = {each.key for each in self._open}
+            key = next(key for key in range(self._rules.most_open) if key not in used)
+            found = Acquisition(self._rules, session, key, self._numbers)
+        self._open = [*(each for each in self._open if each is not found), found]
+        self._last = found
+        return actions
 
-    def _next_file(self, base: Base) -> FileId:
-        number = self._numbers.pop(base, 0)
-        if len(self._numbers) >= _MOST_BASES:
-            del self._numbers[next(iter(self._numbers))]
-        self._numbers[base] = number + 1
-        return FileId(base, number)
-
-    def _count(self, frame: Frame, now: Moment) -> None:
-        progress, number = self._progress, frame.frame_num
-        progress.last = now
-        progress.frames += 1
-        progress.bytes += frame.size
-        progress.lost, self._missed = progress.lost + self._missed, 0
-        progress.file_bytes += frame.size
-        if number is not None:
-            progress.last_frame_num = number
-            if progress.first_frame_num is None:
-                progress.first_frame_num = number
+    def _note(self, told: Sequence[Noted]) -> list[Action]:
+        """Count what is missing where it is, and return what tells of it."""
+        for fact in told:
+            for each in self._open:
+                each.count_missing(fact)
+        return [*map(Note, told)]
 
 
 _FLOW_REASON: Final = {FlowControl.START: CloseReason.START, FlowControl.END: CloseReason.END}
-
-
-def _duplicate(frame: Frame) -> Note:
-    fields = {"type": frame.type, "session_id": frame.session_id, "frame_num": frame.frame_num}
-    return Note(NoteKind.DUPLICATE, fields)

@@ -1,12 +1,13 @@
 """What the core of the recorder tells its shell to do, and the times that it is told."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from timestream_aggregator.core.naming import FileId
 from timestream_aggregator.g3.parser import Frame
+from timestream_api.ledger import Duplicate, Gap, Joined, Loss, Renamed, Renumbered, UnknownFlowControl
 from timestream_api.report import CloseReason
+
+Noted = Gap | Joined | Loss | Duplicate | Renumbered | Renamed | UnknownFlowControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +20,13 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Begin a file.
+    """Begin a file. Its `key`, a small number, tells the acquisition from the others that are open.
 
     The number is the least that it may have: where files with this base name exist, from a run before or
     because two acquisitions began in one second, it is the one after the highest (`naming.next_number`).
     """
 
+    key: int
     file: FileId
     at: Moment
     session_id: int | None
@@ -35,6 +37,7 @@ class Open:
 class WriteHead:
     """Write the bytes of a frame that an earlier file holds: the session's last Observation."""
 
+    key: int
     data: bytes
 
 
@@ -42,6 +45,7 @@ class WriteHead:
 class Write:
     """Write a frame that has just come."""
 
+    key: int
     frame: Frame
 
 
@@ -49,26 +53,15 @@ class Write:
 class Close:
     """Complete and publish the open file."""
 
+    key: int
     reason: CloseReason
-
-
-class NoteKind(StrEnum):
-    """What log and ledger shall know."""
-
-    GAP = "gap"
-    LOSS = "loss"
-    DUPLICATE = "duplicate"
-    RENUMBERED = "renumbered"
-    RENAMED = "renamed"
-    UNKNOWN_FLOW_CONTROL = "unknown flow control"
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something to tell."""
+    """Bring this to log and ledger."""
 
-    kind: NoteKind
-    fields: Mapping[str, int | float | str | None]
+    fact: Noted
 
 
 Action = Open | WriteHead | Write | Close | Note

@@ -57,6 +57,7 @@ class Progress:
     frames: int = 0
     bytes: int = 0
     lost: int = 0
+    missed: int = 0
     file_bytes: int = 0
     first_frame_num: int | None = None
     last_frame_num: int | None = None

@@ -14,19 +14,6 @@ from timestream_api.report import LossCause
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """Frames in no file; `first` and `last` are their frame_num, where that is known."""
-
-    count: int
-    cause: LossCause
-    session_id: int | None = None
-    first: int | None = None
-    last: int | None = None
-    why: str | None = None
-    path: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class LossesState:
     """How many frames were lost, and the latest loss."""
 
@@ -49,30 +36,21 @@ class Losses:
         """Log seldom: a stream of damaged frames is as many losses."""
         self._limited = RateLimited(self.log)
 
-    def note(self, lost: Lost, at: datetime | None = None) -> None:
-        """Count `lost` and tell of it."""
+    def note(self, lost: Loss, at: datetime | None = None) -> None:
+        """Count `lost`, which has a cause, and tell of it."""
         when = at or self.clock.utc()
-        fact = Loss(
-            count=lost.count,
-            cause=lost.cause,
-            session_id=lost.session_id,
-            first=lost.first,
-            last=lost.last,
-            why=lost.why,
-            path=lost.path,
-        )
         latest = report.LastLoss(
             time=when,
             count=lost.count,
-            cause=lost.cause,
+            cause=LossCause(lost.cause),
             session=lost.session_id,
             first=lost.first,
             last=lost.last,
         )
         with self._adding:
             self.state = LossesState(self.state.count + lost.count, latest)
-        self.ledger.note(fact, when)
-        told = fact.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
+        self.ledger.note(lost, when)
+        told = lost.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
         self._limited.log(logging.WARNING, "loss", told)
 
 
@@ -100,6 +78,13 @@ class Discards:
         """Note what was gathered as one loss."""
         if self.count:
             self.losses.note(
-                Lost(self.count, LossCause.DISK, self.session_id, self.first, self.last, self.why)
+                Loss(
+                    count=self.count,
+                    session_id=self.session_id,
+                    first=self.first,
+                    last=self.last,
+                    cause=LossCause.DISK,
+                    why=self.why,
+                )
             )
         self.count, self.first, self.last = 0, None, None

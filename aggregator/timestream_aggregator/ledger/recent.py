@@ -4,12 +4,14 @@ import json
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.core.naming import parse
+from timestream_aggregator.core.sessions import EarlierRun
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.layout import own
 from timestream_aggregator.ledger.file import NAME
@@ -30,6 +32,8 @@ class History:
     session_id: int | None = None
     highest: int | None = None
     """The highest frame_num of that session that is in a file."""
+    run: EarlierRun | None = None
+    """The last run of the stream's recorder."""
     unended: dict[str, None] = field(default_factory=dict[str, None])
     """Files of all streams that were opened; what became of them, no line tells."""
     left: dict[str, Left] = field(default_factory=dict[str, Left])
@@ -62,6 +66,14 @@ class History:
             self.lost.add((path, line.get("first")))
         if own:
             self._add_file(kind, path, line)
+
+    def add_run(self, line: dict[str, Any]) -> None:
+        """Take in a line of the stream's recorder, if it tells of its start or end. Raises as `add` does."""
+        if line["kind"] == "started":
+            self.run = EarlierRun(datetime.fromisoformat(line["time"]).timestamp(), None)
+        elif line["kind"] == "stopped":
+            at = datetime.fromisoformat(line["time"]).timestamp()
+            self.run = replace(self.run or EarlierRun(0.0, None), stopped=at)
 
     def _end(self, path: str) -> None:
         """Take note that there is a line of what became of the file that was to be called `path`."""
@@ -97,6 +109,8 @@ def read(root: Path, stream_id: str, disk: Disk) -> History:
     for line in _lines(root, disk):
         with suppress(*_UNREADABLE):  # what is not about a file
             mine = line["stream"] == stream_id
+            if mine:
+                history.add_run(line)
             if mine or (line["kind"] == "recovered" and line.get("wanted") in opened):
                 opened.add(line["path"])
             history.add(

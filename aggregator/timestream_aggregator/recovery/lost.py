@@ -1,30 +1,30 @@
 """What is not in a left file any more, as far as the file and the ledger tell."""
 
 from collections.abc import Iterator
+from functools import partial
 
-from timestream_aggregator.ledger.losses import Lost
 from timestream_aggregator.recovery.scan import Scan
 from timestream_api import ledger
 from timestream_api.report import LossCause
 
 
-def lost_from(found: Scan, left: ledger.Left | None, path: str) -> Iterator[Lost]:
+def lost_from(found: Scan, left: ledger.Left | None, path: str) -> Iterator[ledger.Loss]:
     """Yield what is not in the file any more: by numbers where these are known, else how many frames."""
     why = left.why if left else found.damage
     numbers = sum(gap.last - gap.first + 1 for gap in found.missing) + found.more_missing
     frames = found.head.frames + found.behind.frames
     missing = max(0, left.frames - max(frames, left.repeated)) if left else numbers
+    lost = partial(ledger.Loss, cause=LossCause.DISK, why=why, path=path)
     if missing == numbers:
         for gap in found.missing:
             count = gap.last - gap.first + 1
-            yield Lost(count, LossCause.DISK, gap.session_id, gap.first, gap.last, why, path)
+            yield lost(count=count, session_id=gap.session_id, first=gap.first, last=gap.last)
         missing = found.more_missing
     if missing:
         first, last = _end(found, left)
-        known = first is not None and last is not None and last - first + 1 == missing
-        session = left.session_id if left else None
-        numbered = (first, last) if known else (None, None)
-        yield Lost(missing, LossCause.DISK, session, *numbered, why=why, path=path)
+        if first is None or last is None or last - first + 1 != missing:
+            first = last = None
+        yield lost(count=missing, session_id=left and left.session_id, first=first, last=last)
 
 
 def _end(found: Scan, left: ledger.Left | None) -> tuple[int | None, int | None]:

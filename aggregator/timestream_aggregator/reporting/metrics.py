@@ -76,6 +76,7 @@ def _totals(report: Report) -> list[tuple[str, str, float]]:
         ("bad_files", "Files that do not hold what was received", totals.bad_files),
         ("recovered_files", "Files of an earlier run that were completed and published", totals.recovered),
         ("lost_frames", "Frames that the sender counted and that are in no file", totals.lost),
+        ("missed_frames", "Frames that sessions had sent before the recorder joined them", totals.missed),
         ("duplicate_frames", "Repeated frames that were not written again", totals.duplicates),
         ("quarantined_pieces", "Damaged pieces of the stream kept aside", totals.quarantined),
         ("buffer_stalls", "How often the buffer was full", report.buffer.stalls),

@@ -23,14 +23,14 @@ from timestream_aggregator.buffer import (
     Succeeding,
 )
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
-from timestream_aggregator.core.acquisition import Recording, Rules
-from timestream_aggregator.core.actions import Action, Note, NoteKind, Write
+from timestream_aggregator.core.acquisition import Recording
+from timestream_aggregator.core.actions import Action, Note, Noted, Write
+from timestream_aggregator.core.files import Rules
 from timestream_aggregator.core.progress import Snapshot
 from timestream_aggregator.core.replay import NEVER_REPLAYED, Oddities
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
 from timestream_aggregator.ledger.file import Ledger
-from timestream_aggregator.writing.handoff import Batch, Handoff, Piece
-from timestream_aggregator.writing.telling import PutAside
+from timestream_aggregator.writing.handoff import Batch, Handoff, Piece, PutAside
 from timestream_api import ledger as facts
 from timestream_api.report import CloseReason, LastPutAside
 from timestream_api.settings import RecorderSettings
@@ -55,19 +55,12 @@ class Upstream(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Resumed:
-    """The session that an earlier run recorded last, and the highest frame_num of it that is in a file."""
-
-    session_id: int
-    highest: int
-
-
-@dataclass(frozen=True, slots=True)
 class FramerState:
     """What the framer knows, for the report."""
 
     acquisition: Snapshot
-    notes: Mapping[NoteKind, int]
+    notes: Mapping[type[Noted], int]
+    """How many there were of each kind; of `Joined`, how many frames came before."""
     quarantined: int = 0
     last_frame: float | None = None
     """When the last frame arrived, in Unix seconds."""
@@ -87,10 +80,10 @@ class Framer:
         upstream: Upstream,
         log: logging.Logger,
         pulse: Pulse,
-        before: Callable[[], "Resumed | None"] = lambda: None,
+        before: Callable[[Recording], None] = lambda _: None,
         clock: Clock = SYSTEM,
     ) -> None:
-        """Make one; `before` is called in the thread before anything is looked at, and may take a while."""
+        """Make one; `before` is called in the thread first, and may take a while to tell of earlier runs."""
         self._max_frame_bytes = settings.max_frame_bytes
         self._buffer = buffer
         self._handoff = handoff
@@ -106,7 +99,7 @@ class Framer:
         self._parser: Parser | None = None  # None: what comes belongs to no connection that delivers frames
         self._ignored = 0  # bytes of such a connection
         self._new_frame = self._replayable_frame = False
-        self._notes: Counter[NoteKind] = Counter()
+        self._notes: Counter[type[Noted]] = Counter()
         self._oddities = Oddities()
         self._quarantined = 0
         self._last_put_aside: LastPutAside | None = None
@@ -126,9 +119,7 @@ class Framer:
     def begin(self) -> None:
         """Go on where an earlier run ended, as far as that is known."""
         with self._pulse.waiting_for("what an earlier run left"):
-            resumed = self._before()
-        if resumed is not None:
-            self._recording.resume(resumed.session_id, resumed.highest)
+            self._before(self._recording)
 
     def step(self) -> bool:
         """Decide what is due, or what the next item calls for; return whether more may follow."""
@@ -252,7 +243,7 @@ class Framer:
 
     def _put_aside(self, parts: tuple[memoryview, ...], size: int, why: str) -> None:
         self._quarantined += 1
-        self._batch.actions.append(PutAside(parts, size, why))
+        self._batch.actions.append(PutAside(parts, facts.Quarantined(bytes=size, why=why)))
 
     # --- what is to be done
 
@@ -261,7 +252,8 @@ class Framer:
             if isinstance(action, Write):
                 self._new_frame = True
             elif isinstance(action, Note):
-                self._notes[action.kind] += 1
+                fact = action.fact
+                self._notes[type(fact)] += fact.count if isinstance(fact, facts.Joined) else 1
             self._batch.actions.append(action)
 
     def _run_timers(self) -> None:

@@ -12,10 +12,11 @@ from typing import Final
 
 from timestream_aggregator.buffer import Buffer, Segment
 from timestream_aggregator.clock import Clock
-from timestream_aggregator.core.acquisition import OBSERVATION
 from timestream_aggregator.core.actions import Close, Note, Open, Write, WriteHead
+from timestream_aggregator.core.files import OBSERVATION
 from timestream_aggregator.ledger.losses import Discards
-from timestream_aggregator.writing.telling import PutAside, Telling
+from timestream_aggregator.writing.telling import Telling
+from timestream_api.ledger import Quarantined
 
 LOOK_AGAIN: Final = 0.25  # seconds between two looks at whether frames have to be discarded
 TELL_EVERY: Final = 10.0  # seconds, while frames are discarded
@@ -28,6 +29,14 @@ class Piece:
     segment: Segment
     end: int
     batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutAside:
+    """Keep a damaged piece of the stream, and tell of it. No parts: what comes again is kept once."""
+
+    parts: tuple[memoryview, ...]
+    fact: Quarantined
 
 
 FileStep = Open | Write | WriteHead | Close
@@ -136,16 +145,15 @@ class Handoff:
         kept: list[FileStep] = []
         for action in older.actions:
             match action:
-                case Note():
-                    self._telling.tell(action)
-                case PutAside():
-                    self._telling.put_aside(action, None)
+                case Note() | PutAside():
+                    self._telling.tell(action.fact)
                 case Write() if action.frame.type != OBSERVATION:
                     self._discards.add(action.frame.frame_num, action.frame.session_id, self._why())
                 case _:
                     self._discards.tell()
                     kept.append(action)
-        batch.actions[:0] = self._condensed(kept)
+        for key in {action.key for action in kept}:
+            batch.actions[:0] = self._condensed([action for action in kept if action.key == key])
         self._give_back(older)
 
     def _condensed(self, actions: list[FileStep]) -> list[FileStep]:
@@ -194,4 +202,4 @@ def _copied(action: Write | WriteHead) -> Write | WriteHead:
     if isinstance(action, WriteHead):
         return action
     data = memoryview(b"".join(action.frame.parts))
-    return Write(replace(action.frame, parts=(data,)))
+    return Write(action.key, replace(action.frame, parts=(data,)))

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Final
 
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
-from timestream_aggregator.core.acquisition import OBSERVATION
 from timestream_aggregator.core.actions import Close, Note, Open, Write, WriteHead
+from timestream_aggregator.core.files import OBSERVATION
 from timestream_aggregator.disk.quarantine import Kept, Quarantine
 from timestream_aggregator.ledger.file import Ledger
-from timestream_aggregator.writing.handoff import Handoff, Step
+from timestream_aggregator.writing.handoff import Handoff, PutAside, Step
 from timestream_aggregator.writing.stream_files import StreamFiles
 from timestream_aggregator.writing.tally import Acquired
-from timestream_aggregator.writing.telling import PutAside, Telling
+from timestream_aggregator.writing.telling import Telling
 from timestream_api import ledger as facts
 from timestream_api.report import CloseReason
 
@@ -98,7 +98,7 @@ class Writer:
             case Close():
                 self._output.close(action.reason)
             case Note():
-                self._telling.tell(action)
+                self._telling.tell(action.fact)
             case PutAside():
                 self._output.flush()
                 self._put_aside(action)
@@ -109,9 +109,11 @@ class Writer:
         try:
             kept = self._quarantine.keep(piece.parts, self._clock.utc()) if piece.parts else None
         except OSError as error:
-            self._telling.put_aside(piece, None, error)
-        else:
-            self._telling.put_aside(piece, kept)
+            self._telling.complain("cannot keep a damaged piece", error)
+        fact = piece.fact
+        if kept is not None:
+            fact = fact.model_copy(update={"kept": kept.path.name, "kept_bytes": kept.bytes})
+        self._telling.tell(fact)
 
     def _write_ledger(self) -> None:
         if self._ledger.pending:

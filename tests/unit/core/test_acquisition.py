@@ -1,13 +1,19 @@
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.tools.made_frames import g3_string, raw_frame
-from tests.unit.core.decisions import ALIVE, CLEANSE, END, START, Decisions, flow, make, moment
-from timestream_aggregator.core.acquisition import Recording, Rules
-from timestream_aggregator.core.actions import Close, Note, NoteKind, Open
+from tests.unit.core.decisions import ALIVE, CLEANSE, END, EPOCH, START, Decisions, flow, make, moment
+from timestream_aggregator.core.acquisition import Recording
+from timestream_aggregator.core.actions import Close, Note, Open
+from timestream_aggregator.core.files import Rules
 from timestream_aggregator.core.progress import Event, IllegalTransitionError, State, advance
+from timestream_aggregator.core.sessions import KnownSession
 from timestream_aggregator.g3.parser import Frame, Parser
+from timestream_api.ledger import Line, Loss, Renamed, UnknownFlowControl, decode
 from timestream_api.report import CloseReason, LossCause
 from timestream_api.settings import RecorderSettings
 from timestream_api.values import Layout
@@ -21,8 +27,8 @@ def loss(desk: Decisions, number: int) -> object:
     """Return the cause of the loss that a Scan with this number shows."""
     data = make(f"S{number}", session=7, num=number)
     (note,) = (action for action in desk.recording.receive(data, moment(1)) if isinstance(action, Note))
-    assert note.kind is NoteKind.LOSS
-    return note.fields["cause"]
+    assert isinstance(note.fact, Loss)
+    return note.fact.cause
 
 
 def test_the_first_frame_to_record_opens_a_file() -> None:
@@ -58,14 +64,14 @@ def test_pipeline_info_is_not_recorded_and_a_none_frame_without_flow_control_is(
 def test_an_unknown_flow_control_value_is_noted_and_dropped() -> None:
     desk = Decisions()
 
-    assert desk.recording.receive(flow(17), moment(0)) == [Note(NoteKind.UNKNOWN_FLOW_CONTROL, {"value": 17})]
+    assert desk.recording.receive(flow(17), moment(0)) == [Note(UnknownFlowControl(value=17))]
 
 
 def test_flow_control_that_is_no_integer_is_noted_and_dropped() -> None:
     (item,) = Parser(1 << 20).feed(memoryview(raw_frame("N", {b"sostream_flowcontrol": g3_string("START")})))
     assert isinstance(item, Frame)
 
-    assert Decisions().receive(item) == ["note unknown flow control"]
+    assert Decisions().receive(item) == ["note unknownFlowControl"]
 
 
 def test_start_ends_the_running_acquisition_and_the_next_frame_begins_another() -> None:
@@ -267,13 +273,8 @@ def test_a_name_that_had_to_be_changed_is_told(stream: str, session: int) -> Non
 
     assert isinstance(note, Note)
     assert isinstance(opened, Open)
-    assert (note.kind, note.fields["stream_id"], note.fields["session_id"]) == (
-        NoteKind.RENAMED,
-        stream,
-        session,
-    )
+    assert note.fact == Renamed(base=opened.file.path, stream_id=stream, session_id=session)
     assert ".." not in opened.file.path.split("/")
-    assert opened.file.path == note.fields["base"]
 
 
 def test_the_end_of_the_connection_ends_the_acquisition_once() -> None:
@@ -290,9 +291,31 @@ def test_a_jump_of_frame_num_within_a_session_is_noted_with_its_bounds() -> None
 
     note, _ = desk.recording.receive(make("S5", session=7, num=5), moment(1))
 
-    assert note == Note(
-        NoteKind.LOSS, {"session_id": 7, "first": 2, "last": 4, "count": 3, "cause": "Sender"}
-    )
+    assert note == Note(Loss(count=3, session_id=7, first=2, last=4, cause=LossCause.SENDER))
+
+
+INT64 = st.integers(-(2**63), 2**63 - 1)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("OST"), st.none() | INT64, st.none() | INT64, st.none() | st.text()),
+        max_size=6,
+    ),
+    INT64,
+)
+def test_whatever_a_frame_holds_makes_lines_that_say_all_of_it(
+    frames: list[tuple[str, int | None, int | None, str | None]], value: int
+) -> None:
+    desk = Decisions(Rules(time_per_file=600, frame_gap=5, layout=Layout.SESSION))
+    made = [make(kind, None, session, num, stream) for kind, session, num, stream in frames]
+    actions = [
+        action for one in [*made, *made, flow(value)] for action in desk.recording.receive(one, moment(0))
+    ]
+
+    for note in (action for action in actions if isinstance(action, Note)):
+        line = Line(time=datetime.now(UTC), stream="a", run="b", fact=note.fact)
+        assert decode(line.encode().decode()) == line
 
 
 def test_frame_num_begins_again_with_each_session() -> None:
@@ -330,18 +353,9 @@ def test_a_loss_has_the_cause_that_is_most_probable(
     assert (first, second) == (cause, LossCause.SENDER)
 
 
-def test_what_a_session_sent_before_the_recorder_joined_it_is_a_late_join() -> None:
-    desk = Decisions()
-    desk.recording.connected()
-    desk.all(make("O0", session=7, num=0), make("W8", session=7, num=8))
-
-    assert loss(desk, 20) == LossCause.LATE_JOIN
-    assert desk.recording.snapshot().acquisition.lost == 18
-
-
 def test_what_a_session_sent_while_no_recorder_ran_is_counted_from_what_the_last_one_recorded() -> None:
     desk = Decisions()
-    desk.recording.resume(7, highest=10)
+    desk.recording.resume([KnownSession(7, None, 10)], None, EPOCH)
     desk.recording.connected()
     desk.receive(make("O0", session=7, num=0))
 

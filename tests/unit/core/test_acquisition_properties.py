@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.core.decisions import CLEANSE, END, START, make, moment
-from timestream_aggregator.core.acquisition import Recording, Rules
+from timestream_aggregator.core.acquisition import Recording
 from timestream_aggregator.core.actions import Action, Close, Note, Open, Write, WriteHead
+from timestream_aggregator.core.files import Rules
 from timestream_aggregator.g3.parser import Frame
 from timestream_api.report import CloseReason
 from timestream_api.values import Layout
@@ -93,7 +94,7 @@ class Model:
         self.expected: list[Frame] = []
         self.types: set[str] | None = None  # met while the connection replays, None afterwards
         self.session: int | None = None
-        self.observation: Frame | None = None
+        self.observations: dict[int | None, Frame] = {}  # of each session, the latest
         self.last: float | None = None  # when the acquisition's last frame came, None after its end
 
     def connected(self) -> None:
@@ -114,10 +115,11 @@ class Model:
             return False
         if frame.flow_control is not None:
             if frame.flow_control in {START, END} and not stale:
-                self.session = self.observation = self.last = None
+                self.observations.pop(self.session, None)
+                self.session = self.last = None
             return False
         if frame.session_id not in {None, self.session}:
-            self.session, self.observation, self.last = frame.session_id, None, None
+            self.session, self.last = frame.session_id, None
         if self.last is not None and now - self.last >= GAP:
             self.last = None
         self.expected.append(frame)
@@ -156,11 +158,9 @@ class World:
             self.receive(self.first.pop(0))
 
     def receive(self, frame: Frame) -> None:
-        observation = self.model.observation
         must = self.model.receive(frame, self.now)
+        observation = self.model.observations.get(self.model.session)
         files, going_on = len(self.disk.files), self.model.last is not None
-        if self.model.observation is not observation:
-            observation = None  # forgotten
         is_full = (
             self.disk.is_open and self.most is not None and self.disk.files[-1].size + frame.size > self.most
         )
@@ -175,7 +175,7 @@ class World:
         if len(self.disk.files) > files:
             self.check_beginning(frame, observation, going_on=going_on)
         if frame.type == "O":
-            self.model.observation = frame
+            self.model.observations[self.model.session] = frame
         self.model.last = self.now
 
     def check_beginning(self, frame: Frame, observation: Frame | None, *, going_on: bool) -> None:

@@ -7,18 +7,15 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timestream_aggregator.core.actions import NoteKind
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.ledger import file as ledger
 from timestream_aggregator.ledger.file import ClosedLedgerError, Ledger, lines
-from timestream_aggregator.writing.telling import _FACTS  # pyright: ignore[reportPrivateUsage]
 from timestream_api import ledger as facts
 
 LOG = logging.getLogger("test")
@@ -112,14 +109,6 @@ def test_what_a_later_version_says_is_passed_over() -> None:
     assert facts.decode(known + "}") == facts.decode(known + ',"colour":"red"}') is not None
     assert facts.decode(known.replace("connected", "painted") + "}") is None
     assert facts.decode(known.replace('"v":1', '"v":2') + "}") is None
-
-
-def test_everything_that_the_core_notes_has_its_line() -> None:
-    assert set(_FACTS) | {NoteKind.LOSS} == set(NoteKind)
-    assert all(kind in get_args(facts.Fact) for kind in _FACTS.values())
-    gap = facts.fact_of(facts.Gap, {"base": "17000/a_000.g3", "since": 1_700_000_000.5})
-    assert isinstance(gap, facts.Gap)
-    assert gap.since == datetime(2023, 11, 14, 22, 13, 20, 500_000, tzinfo=UTC)
 
 
 def test_while_the_disk_is_full_lines_wait_and_come_in_order_when_it_is_not(tmp_path: Path) -> None:

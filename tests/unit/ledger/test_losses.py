@@ -9,7 +9,8 @@ import pytest
 
 from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.ledger.file import Ledger
-from timestream_aggregator.ledger.losses import Losses, Lost
+from timestream_aggregator.ledger.losses import Losses
+from timestream_api.ledger import Loss
 from timestream_api.report import LossCause
 
 
@@ -23,7 +24,7 @@ def test_a_count_is_never_seen_without_its_latest_loss(
 
     def note() -> None:
         for number in range(1, 5001):
-            losses.note(Lost(1, LossCause.DISK, first=number, last=number))
+            losses.note(Loss(count=1, cause=LossCause.DISK, first=number, last=number))
         noted.set()
 
     thread = threading.Thread(target=note)

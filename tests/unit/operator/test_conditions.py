@@ -147,6 +147,13 @@ def test_a_loss_is_told_with_its_numbers_and_its_cause() -> None:
     )
 
 
+def test_what_was_sent_before_the_recorder_joined_is_no_loss() -> None:
+    joined = {"baseName": "17955/a", "started": NOW, "missed": 50}
+    found, *_ = look(report=report_of(acquisition=joined, totals={"missed": 50}))
+
+    assert found[ConditionType.DATA_INTACT].status is ConditionStatus.TRUE
+
+
 def test_of_one_lost_frame_the_message_speaks_in_the_singular() -> None:
     loss = {"time": NOW, "count": 1, "cause": "Reconnect"}
     found, *_ = look(

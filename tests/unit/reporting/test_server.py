@@ -38,7 +38,7 @@ REPORT = Report(
     last_file=LastFile(
         path="1/2_000.g3", frames=3, bytes=4, crc32c="0123abcd", closed=NOW, reason=CloseReason.END
     ),
-    totals=Totals(files=1, frames=3, bytes=4, lost=5, duplicates=6, quarantined=7, gaps=8),
+    totals=Totals(files=1, frames=3, bytes=4, lost=5, missed=9, duplicates=6, quarantined=7, gaps=8),
     storage=StorageReport(capacity_bytes=100, free_bytes=40, writable=False, trouble="full"),
     buffer=BufferReport(bytes=1, peak_bytes=2, stalled=True),
 )
@@ -110,6 +110,7 @@ def test_metrics_are_the_reports_numbers_with_units_in_their_names() -> None:
             "timestream_recorded_bytes_total": 4,
             "timestream_published_files_total": 1,
             "timestream_lost_frames_total": 5,
+            "timestream_missed_frames_total": 9,
             "timestream_duplicate_frames_total": 6,
             "timestream_quarantined_pieces_total": 7,
             "timestream_gaps_total": 8,

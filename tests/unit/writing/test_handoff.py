@@ -10,13 +10,13 @@ import pytest
 
 from timestream_aggregator.buffer import Buffer, Received
 from timestream_aggregator.clock import SYSTEM, Clock
-from timestream_aggregator.core.actions import Close, Note, NoteKind, Open, Write, WriteHead
+from timestream_aggregator.core.actions import Close, Note, Open, Write, WriteHead
 from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.g3.parser import Frame
 from timestream_aggregator.ledger.file import Ledger, lines
 from timestream_aggregator.ledger.losses import Discards, Losses
-from timestream_aggregator.writing.handoff import Batch, Handoff, Piece, Step
-from timestream_aggregator.writing.telling import PutAside, Telling
+from timestream_aggregator.writing.handoff import Batch, Handoff, Piece, PutAside, Step
+from timestream_aggregator.writing.telling import Telling
 from timestream_api.ledger import Gap, Loss, Quarantined
 from timestream_api.report import CloseReason
 
@@ -71,11 +71,11 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 
 def scan(number: int | None, kind: str = "S") -> Write:
-    return Write(Frame(kind, (memoryview(b"%r;" % number),), 3, 0, session_id=7, frame_num=number))
+    return Write(0, Frame(kind, (memoryview(b"%r;" % number),), 3, 0, session_id=7, frame_num=number))
 
 
 def opened(number: int) -> Open:
-    return Open(FileId(BASE, number), SYSTEM.moment(), 7, "ufm")
+    return Open(0, FileId(BASE, number), SYSTEM.moment(), 7, "ufm")
 
 
 def fill(rig: Rig) -> None:
@@ -172,9 +172,9 @@ def test_memory_that_the_writer_still_looks_at_goes_round_only_when_it_is_done(r
 
 def test_of_discarded_batches_files_to_open_and_close_stay_and_the_last_observation(rig: Rig) -> None:
     taken(rig, rig.batch(scan(0)))
-    rig.handoff.put(rig.batch(scan(1), Close(CloseReason.TIME_LIMIT), opened(1), WriteHead(b"head")))
+    rig.handoff.put(rig.batch(scan(1), Close(0, CloseReason.TIME_LIMIT), opened(1), WriteHead(0, b"head")))
     later = [
-        rig.batch(scan(2), Close(CloseReason.TIME_LIMIT), opened(2), scan(3, "O"), scan(4)),
+        rig.batch(scan(2), Close(0, CloseReason.TIME_LIMIT), opened(2), scan(3, "O"), scan(4)),
         rig.batch(scan(5, "O"), scan(6)),
         rig.batch(scan(7)),
     ]
@@ -185,7 +185,7 @@ def test_of_discarded_batches_files_to_open_and_close_stay_and_the_last_observat
     rig.handoff.done()
 
     kept = actions_of(rig.handoff.take(0.0))
-    assert kept == [Close(CloseReason.TIME_LIMIT), opened_at(kept, 2), scan(5, "O"), scan(7)]
+    assert kept == [Close(0, CloseReason.TIME_LIMIT), opened_at(kept, 2), scan(5, "O"), scan(7)]
     numbers = [
         number for count, first, _, _ in rig.losses() if first for number in range(first, first + count)
     ]
@@ -198,9 +198,11 @@ def opened_at(actions: list[Step], number: int) -> Open:
 
 
 def test_what_a_discarded_batch_had_to_tell_is_told(rig: Rig) -> None:
-    gap = Note(NoteKind.GAP, {"base": "a_000.g3", "since": 1.0})
+    gap = Note(Gap(base="a_000.g3", since=SYSTEM.utc()))
     taken(rig, rig.batch(scan(0)))
-    rig.handoff.put(rig.batch(gap, PutAside((memoryview(b"bad"),), 3, "its crc is wrong")))
+    rig.handoff.put(
+        rig.batch(gap, PutAside((memoryview(b"bad"),), Quarantined(bytes=3, why="its crc is wrong")))
+    )
     later = rig.batch(scan(2))
     fill(rig)
     rig.clock.now += 60

@@ -12,8 +12,8 @@ from tests.tools.made_frames import g3_int, header, raw_frame
 from tests.unit.commands.recordings import GOOD, SESSION, frame, verified, written
 from tests.unit.commands.recordings import run_verify as run
 from timestream_aggregator.commands import verify
-from timestream_aggregator.commands.verify import reading
-from timestream_aggregator.commands.verify.file_report import FileReport
+from timestream_aggregator.readback import reading
+from timestream_aggregator.readback.file_report import FileReport
 from timestream_api.settings import LARGEST_FRAME, RecorderSettings
 
 

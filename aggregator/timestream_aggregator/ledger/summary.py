@@ -93,6 +93,7 @@ class LedgerSummary:
 
     root: Path
     since: datetime | None = None
+    on_counted: Callable[[str, bytes], None] = lambda _stream, _text: None  # for each line that counts
     files: dict[str, FileEntry] = field(default_factory=dict[str, FileEntry])
     removed: set[str] = field(default_factory=set[str])
     losses: list[FrameRange] = field(default_factory=list[FrameRange])
@@ -104,8 +105,6 @@ class LedgerSummary:
     quarantined_bytes: int = 0
     dropped: int = 0  # lines that could not be kept
     unreadable: int = 0  # lines
-    on_counted: Callable[[str, bytes], None] = lambda _stream, _text: None
-    """Called for each line that counts."""
     _read: dict[int, int] = field(default_factory=dict[int, int])
     _opened: dict[str, str] = field(default_factory=dict[str, str])  # by whom, until it is published
     _by_session: dict[int | None, list[FrameRange]] = field(

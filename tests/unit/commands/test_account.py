@@ -76,17 +76,17 @@ def test_what_recover_tells_of_a_file_is_of_the_stream_that_began_it(
 ) -> None:
     name = "17000/a_000.g3"
     told(tmp_path, ledger.Opened(path=name))
-    fields = {
-        "path": name,
-        "bytes": 9,
-        "frames": 2,
-        "crc32c": "0" * 8,
-        "first_frame_num": 0,
-        "last_frame_num": 1,
-    }
     told(
         tmp_path,
-        ledger.Recovered(**fields, session_id=SESSION),
+        ledger.Recovered(
+            path=name,
+            bytes=9,
+            frames=2,
+            crc32c="0" * 8,
+            session_id=SESSION,
+            first_frame_num=0,
+            last_frame_num=1,
+        ),
         ledger.Loss(count=1, session_id=SESSION, first=2, last=2, cause="Disk", path=name),
         stream="recover",
     )

@@ -236,6 +236,41 @@ def test_a_ledger_of_ten_thousand_files_takes_a_moment(
     assert summary.startswith("50 acquisitions, 10,000 files, 0 bytes, 60,000 frames")
 
 
+def test_of_many_acquisitions_those_of_a_time_or_a_session_or_the_last_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for day in range(1, 6):
+        at = datetime(2025, 11, day, 8, tzinfo=UTC)
+        about = {"session_id": SESSION + day, "first_frame_time": at, "last_frame_time": at}
+        session(tmp_path, f"17000/{day}_000.g3", **about)
+
+    def names(*options: str) -> list[str]:
+        rows = listed(tmp_path, capsys, "--json", *options)
+        return [one["acquisition"][6:] for one in map(json.loads, rows) if "acquisition" in one]
+
+    assert names() == ["1", "2", "3", "4", "5"]
+    assert names("--since", "2025-11-04") == ["4", "5"]
+    assert names("--since", "2025-11-04T09:00+01:00") == ["4", "5"]
+    assert names("--since", "2025-11-04T08:00:01Z") == ["5"]
+    assert names("--since", "90m") == []
+    assert names("--last", "2") == ["4", "5"]
+    assert names("--session", str(SESSION + 2)) == ["2"]
+    assert names("--session", "7") == []
+    assert listed(tmp_path, capsys, "--last", "2")[-1].startswith("2 acquisitions, 2 files")
+
+
+@pytest.mark.parametrize("name", ["9" * 60, f"{10**11}", "0000-99-99-99-99-99", "2023-11-14-22-13-20"])
+@pytest.mark.parametrize("number", ["000", "999999999999999999"])
+def test_no_name_of_a_file_ends_the_listing_or_holds_it_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, number: str
+) -> None:
+    path = written(tmp_path, DATA, f"17000/{name}_{number}.g3")
+    os.utime(path, (1 << 40, 1 << 40))
+    told(tmp_path, ledger.Removed(path=f"17000/{name}_001.g3"))
+
+    assert f"17000/{name}" in listed(tmp_path, capsys)[1]
+
+
 @pytest.mark.parametrize(
     ("number", "said"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (10_000, "10,000 files")]
 )

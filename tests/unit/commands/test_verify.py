@@ -133,6 +133,13 @@ def test_frames_without_the_keys_of_a_streamer_are_good(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_a_text_that_is_no_utf_8_is_no_trouble(tmp_path: Path) -> None:
+    frames = frame_bytes("S", {"time": "abcdef", "sostream_id": "abcdef", "frame_num": 6})
+    odd = with_good_crc(frames.replace(b"abcdef", b"ab\xff\xfeef"))
+
+    assert troubles(tmp_path, *GOOD, odd) == []
+
+
 def test_missing_numbers_are_named(tmp_path: Path) -> None:
     numbers = [2, 3, 5, 9]
 

@@ -22,10 +22,8 @@ from timestream_aggregator.commands.inventory import SINCE, counted, moment_or_a
 from timestream_aggregator.commands.numbers import Kind, from_ledger
 from timestream_aggregator.ledger.summary import LedgerSummary
 
+_COUNTS: Final = ("sessions", "sent", "recorded", "lost", "missed", "files", "verified", "bytes")
 _COLUMNS: Final = "{:<20} {:>8} {:>12} {:>12} {:>8} {:>8} {:>8} {:>8} {:>18}  {}\n"
-_HEAD: Final = (
-    "STREAM", "SESSIONS", "SENT", "RECORDED", "LOST", "MISSED", "FILES", "VERIFIED", "BYTES", "LEDGER",
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -59,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the account of each folder; return the exit code."""
     good = True
-    sys.stdout.write("" if args.json else _COLUMNS.format(*_HEAD))
+    sys.stdout.write("" if args.json else _COLUMNS.format("STREAM", *map(str.upper, _COUNTS), "LEDGER"))
     for folder in args.folders:
         try:
             summary, accounts = _account(folder, args.since)
@@ -90,12 +88,8 @@ def _account(folder: Path, since: datetime | None) -> tuple[LedgerSummary, list[
     summary = LedgerSummary(folder, since, count)
     summary.update()
     if not summary.found:
-        raise FileNotFoundError(
-            errno.ENOENT, "there is no ledger; name the data folder of a recorder", folder
-        )
-    accounts = [
-        Account(str(folder), stream, digest.hexdigest()) for stream, digest in sorted(digests.items())
-    ]
+        raise FileNotFoundError(errno.ENOENT, "no ledger is there: name a data folder", folder)
+    accounts = [Account(str(folder), name, digest.hexdigest()) for name, digest in sorted(digests.items())]
     _fill({one.stream: one for one in accounts}, summary)
     return summary, accounts
 
@@ -104,25 +98,23 @@ def _fill(accounts: dict[str, Account], summary: LedgerSummary) -> None:
     """Count what the ledger tells of files and frames to the accounts of their streams."""
     frames, numbers = Counter[tuple[str, int | None]](), defaultdict[tuple[str, int | None], list[int]](list)
     for entry in summary.files.values():
-        one, file = accounts[entry.stream], entry.file
+        one, file, session = accounts[entry.stream], entry.file, (entry.stream, entry.file.session_id)
         one.files += 1
         one.bytes += file.bytes
         one.recorded += file.frames - entry.repeated
         one.verified += entry.good is True
         one.damaged += entry.good is False
-        frames[one.stream, file.session_id] += file.frames - entry.repeated
-        numbers[one.stream, file.session_id] += [
-            n for n in (file.first_frame_num, file.last_frame_num) if n is not None
-        ]
+        frames[session] += file.frames - entry.repeated
+        numbers[session] += (n for n in (file.first_frame_num, file.last_frame_num) if n is not None)
     for told in (*summary.losses, *summary.joined):
-        one = accounts[told.stream]
+        one, session = accounts[told.stream], (told.stream, told.session_id)
         if told.what == "lost":
             cause = (told.cause or "unknown").partition(":")[0]
             one.lost[cause] = one.lost.get(cause, 0) + told.count
         else:
             one.missed += told.count
-        frames[one.stream, told.session_id] += told.count
-        numbers[one.stream, told.session_id] += told.numbers or ()
+        frames[session] += told.count
+        numbers[session] += told.numbers or ()
     for (stream, session), count in frames.items():
         known = numbers[stream, session]
         span = max(known) - min(known) + 1 if known else 0
@@ -132,16 +124,7 @@ def _fill(accounts: dict[str, Account], summary: LedgerSummary) -> None:
 
 
 def _rows(one: Account) -> Iterator[str]:
-    counts = (
-        one.sessions,
-        one.sent,
-        one.recorded,
-        sum(one.lost.values()),
-        one.missed,
-        one.files,
-        one.verified,
-        one.bytes,
-    )
+    counts = (sum(one.lost.values()) if name == "lost" else getattr(one, name) for name in _COUNTS)
     yield _COLUMNS.format(one.stream, *(f"{count:,}" for count in counts), one.sha256)
     if one.lost:
         yield f"  lost: {', '.join(f'{count:,} {cause}' for cause, count in one.lost.items())}\n"

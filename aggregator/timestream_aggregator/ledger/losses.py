@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from timestream_aggregator.clock import SYSTEM, Clock
@@ -52,15 +52,7 @@ class Losses:
     def note(self, lost: Lost, at: datetime | None = None) -> None:
         """Count `lost` and tell of it."""
         when = at or self.clock.utc()
-        fact = Loss(
-            count=lost.count,
-            cause=lost.cause,
-            session_id=lost.session_id,
-            first=lost.first,
-            last=lost.last,
-            why=lost.why,
-            path=lost.path,
-        )
+        fact = Loss(**asdict(lost))
         latest = report.LastLoss(
             time=when,
             count=lost.count,

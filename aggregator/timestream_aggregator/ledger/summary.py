@@ -186,20 +186,9 @@ class LedgerSummary:
             if before is not None and (before.file.bytes, before.file.crc32c) == (fact.bytes, fact.crc32c):
                 before.recovered = True
                 return
-        entry = FileEntry(
-            FileFacts(
-                path=fact.path,
-                bytes=fact.bytes,
-                frames=fact.frames,
-                crc=int(fact.crc32c, 16),
-                session_id=fact.session_id,
-                first_frame_num=fact.first_frame_num,
-                last_frame_num=fact.last_frame_num,
-            ),
-            line.time,
-            stream,
-            recovered=isinstance(fact, Recovered),
-        )
+        about = fact.session_id, fact.first_frame_num, fact.last_frame_num
+        file = FileFacts(fact.path, fact.bytes, fact.frames, int(fact.crc32c, 16), *about)
+        entry = FileEntry(file, line.time, stream, recovered=isinstance(fact, Recovered))
         if isinstance(fact, Published):
             entry.repeated, entry.reason = fact.repeated, fact.reason.value
             entry.first_time, entry.last_time = fact.first_frame_time, fact.last_frame_time

@@ -113,4 +113,4 @@ def test_nothing_older_than_since_counts(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_a_folder_without_a_ledger_has_no_account(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["account", str(tmp_path)]) == 2
-    assert f"account: {tmp_path}: there is no ledger" in capsys.readouterr().err
+    assert f"account: {tmp_path}: no ledger is there" in capsys.readouterr().err

@@ -149,12 +149,10 @@ def _acquisition(one: Acquisition) -> dict[str, object]:
         "acquisition": one.name,
         "session": one.session,
         "files": len(one.here),
-        "absent": one.absent,
-        "bytes": one.bytes,
-        "frames": one.frames,
-        "lost": one.lost,
-        "duplicates": one.duplicates,
-        "recovered": one.recovered,
+        **{
+            name: getattr(one, name)
+            for name in ("absent", "bytes", "frames", "lost", "duplicates", "recovered")
+        },
         "states": {str(state): count for state in FileState if (count := one.count(state))},
         "first": None if one.first is None else moment(one.first),
         "last": None if one.last is None else moment(one.last),

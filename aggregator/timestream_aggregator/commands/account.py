@@ -119,8 +119,10 @@ def _fill(accounts: dict[str, Account], summary: LedgerSummary) -> None:
         known = numbers[stream, session]
         span = max(known) - min(known) + 1 if known else 0
         accounts[stream].sessions += session is not None
-        accounts[stream].sent += max(span, count)  # where not each frame has a number, or one comes twice
+        # None, where not each frame has a number, or one comes twice.
         accounts[stream].unexplained += max(span - count, 0)
+    for one in accounts.values():
+        one.sent = one.recorded + sum(one.lost.values()) + one.missed + one.unexplained
 
 
 def _rows(one: Account) -> Iterator[str]:

@@ -192,7 +192,7 @@ class LedgerSummary:
         if isinstance(fact, Published):
             entry.repeated, entry.reason = fact.repeated, fact.reason.value
             entry.first_time, entry.last_time = fact.first_frame_time, fact.last_frame_time
-            entry.stream_id = fact.stream_id
+            entry.stream_id = fact.stream_id and sys.intern(fact.stream_id)
             self._opened.pop(fact.path, None)
         self.files[fact.path] = entry
 
@@ -208,7 +208,7 @@ class LedgerSummary:
             found = FrameRange("missed", line.time, stream, *about)
             self.joined.append(found)
         else:
-            cause = ": ".join(word for word in (fact.cause, fact.why) if word) or None
+            cause = sys.intern(": ".join(word for word in (fact.cause, fact.why) if word)) or None
             about = fact.count, fact.session_id, fact.first, fact.last, cause, fact.path
             found = FrameRange("lost", line.time, stream, *about)
             self.losses.append(found)
@@ -237,9 +237,9 @@ class LedgerSummary:
             self.pieces.append(piece)
 
 
-def summary_of(root: Path, since: datetime | None = None) -> LedgerSummary | None:
+def summary_of(root: Path) -> LedgerSummary | None:
     """Return what the ledger of the data folder `root` tells, None if it has none. OSError: it cannot be read."""
-    summary = LedgerSummary(root, since)
+    summary = LedgerSummary(root)
     with suppress(NotADirectoryError):
         summary.update()
     return summary if summary.found else None

@@ -165,7 +165,8 @@ class Catalog:
             self.strangers = [file for file in self.strangers if file.changed >= since]
         if last is not None:
             latest = sorted(kept, key=lambda one: one.first or 0)[max(0, len(kept) - last) :]
-            kept = [one for one in kept if any(one is other for other in latest)]
+            names = {one.name for one in latest}
+            kept = [one for one in kept if one.name in names]
         if session is not None or last is not None:
             self.strangers = []
         if len(kept) < len(self.acquisitions):

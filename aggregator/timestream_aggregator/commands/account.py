@@ -119,10 +119,9 @@ def _fill(accounts: dict[str, Account], summary: LedgerSummary) -> None:
         known = numbers[stream, session]
         span = max(known) - min(known) + 1 if known else 0
         accounts[stream].sessions += session is not None
-        # None, where not each frame has a number, or one comes twice.
+        again = any(session == of for of, _, _ in summary.renumbered)
+        accounts[stream].sent += span if known and not again else count
         accounts[stream].unexplained += max(span - count, 0)
-    for one in accounts.values():
-        one.sent = one.recorded + sum(one.lost.values()) + one.missed + one.unexplained
 
 
 def _rows(one: Account) -> Iterator[str]:
@@ -130,6 +129,8 @@ def _rows(one: Account) -> Iterator[str]:
     yield _COLUMNS.format(one.stream, *(f"{count:,}" for count in counts), one.sha256)
     if one.lost:
         yield f"  lost: {', '.join(f'{count:,} {cause}' for cause, count in one.lost.items())}\n"
+    if one.missed:
+        yield f"  missed: {counted(one.missed, 'frame')} that had been sent before the recorder joined\n"
     if one.unexplained:
         yield f"  TROUBLE: of {counted(one.unexplained, 'frame')} that were sent nothing tells\n"
     if one.damaged:

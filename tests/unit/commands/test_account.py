@@ -38,9 +38,10 @@ def test_what_was_sent_was_recorded_lost_or_missed(
     assert (one["sent"], one["recorded"], one["lost"], one["missed"]) == (26, 18, {"Disk": 3}, 5)
     assert (one["sessions"], one["files"], one["verified"], one["bytes"]) == (1, 2, 1, 7)
     assert main(["account", str(tmp_path)]) == 0
-    _, row, lost = capsys.readouterr().out.splitlines()
+    _, row, lost, missed = capsys.readouterr().out.splitlines()
     assert row.split()[:9] == ["ufm_test", "1", "26", "18", "3", "5", "2", "1", "7"]
     assert lost == "  lost: 3 Disk"
+    assert missed == "  missed: 5 frames that had been sent before the recorder joined"
 
 
 def test_a_frame_that_nothing_tells_of_is_trouble(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,11 +127,10 @@ def _fill(accounts: dict[str, Account], summary: LedgerSummary) -> None:
 def _rows(one: Account) -> Iterator[str]:
     counts = (sum(one.lost.values()) if name == "lost" else getattr(one, name) for name in _COUNTS)
     yield _COLUMNS.format(one.stream, *(f"{count:,}" for count in counts), one.sha256)
-    if one.lost:
-        yield f"  lost: {', '.join(f'{count:,} {cause}' for cause, count in one.lost.items())}\n"
-    if one.missed:
-        yield f"  missed: {counted(one.missed, 'frame')} that had been sent before the recorder joined\n"
-    if one.unexplained:
-        yield f"  TROUBLE: of {counted(one.unexplained, 'frame')} that were sent nothing tells\n"
-    if one.damaged:
-        yield f"  TROUBLE: {counted(one.damaged, 'file')} damaged, as the read-back found (verify says more)\n"
+    notes = (
+        (f"lost: {', '.join(f'{count:,} {cause}' for cause, count in one.lost.items())}", one.lost),
+        (f"missed: {counted(one.missed, 'frame')} that had been sent before the recorder joined", one.missed),
+        (f"TROUBLE: of {counted(one.unexplained, 'frame')} that were sent nothing tells", one.unexplained),
+        (f"TROUBLE: {counted(one.damaged, 'file')} damaged, the read-back found (see verify)", one.damaged),
+    )
+    yield from (f"  {text}\n" for text, holds in notes if holds)

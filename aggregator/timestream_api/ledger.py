@@ -6,23 +6,23 @@ out. A reader has to pass over kinds and keys that it does not know.
 
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from timestream_api.report import CloseReason, Count
 from timestream_api.values import Model
 
 VERSION: Final = 1
 LINE_LIMIT: Final = 4096  # bytes, line end included: one write of so few is never mixed with another's
-_BEGINNING: Final = '{"v":'
+BEGINNING: Final = b'{"v":'
 
 
 def _cut_at(longest: int) -> BeforeValidator:
     """Return what makes any text one that fits into a line and on a terminal: cut, and printable."""
 
     def cut(value: object) -> object:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or (len(value) <= longest and value.isprintable()):
             return value
         text = "".join(character if character.isprintable() else "?" for character in value[: longest + 1])
         return text if len(text) <= longest else f"{text[: longest - 1]}…"
@@ -263,10 +263,10 @@ Fact = (
     | TroubleOver
     | Torn
 )
-_FACTS: Final[TypeAdapter[Fact]] = TypeAdapter(Annotated[Fact, Field(discriminator="kind")])
+_KINDS: Final = frozenset(fact.model_fields["kind"].default for fact in get_args(Fact))
 
 
-class Line(Model):
+class Line(_Fact):
     """Who tells what, and when."""
 
     v: Literal[1] = VERSION
@@ -286,19 +286,22 @@ class Line(Model):
         return json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-_ENVELOPE: Final = frozenset(Line.model_fields) - {"fact"}
-
-
 def decode(line: str) -> Line | None:
     """Return what a line says; None if it is torn, or of a version or kind that is not known here.
 
     What was torn may stand in front of a whole line: it began before that and was never ended.
     """
-    begin = line.rfind(_BEGINNING)
+    text = line[max(0, line.rfind(BEGINNING.decode())) :]
     try:
-        values: dict[str, Any] = json.loads(line[begin:]) if begin >= 0 else {}
-        envelope = {name: value for name, value in values.items() if name in _ENVELOPE}
-        fact = {name: value for name, value in values.items() if name not in _ENVELOPE}
-        return Line(**envelope, fact=_FACTS.validate_python(fact))
+        return Line.model_validate_json(f'{{"fact":{text},{text[1:]}')  # both take of it what is theirs
     except (ValueError, OverflowError, RecursionError):  # of JSON, or pydantic's; of times; of brackets
         return None
+
+
+def is_of_another_kind(line: str) -> bool:
+    """Return whether a line is whole and tells of a kind that only a later version knows."""
+    try:
+        values = json.loads(line)
+        return values["v"] == VERSION and values["kind"] not in _KINDS
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return False

@@ -25,7 +25,7 @@ PLANTS: Final = {  # contract: (module it is planted in, the line, a module that
     "3c": [("timestream_aggregator.writing.writer", "import spt3g")],
     "3d": [
         ("timestream_aggregator.writing.writer", "import socket"),
-        ("timestream_aggregator.commands.verify.reading", "import http.client"),
+        ("timestream_aggregator.readback.reading", "import http.client"),
     ],
     "3e": [
         ("timestream_aggregator.network.source", "import timestream_aggregator.disk.folder"),

@@ -1,6 +1,6 @@
 """What is in a file, whoever says so: the recorder that wrote it, recovery that looked through it, the ledger."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -23,12 +23,6 @@ class FileFacts:
 
     def line(self) -> dict[str, Any]:
         """Return what a line of the ledger tells of the file."""
-        return {
-            "path": self.path,
-            "bytes": self.bytes,
-            "frames": self.frames,
-            "crc32c": self.crc32c,
-            "session_id": self.session_id,
-            "first_frame_num": self.first_frame_num,
-            "last_frame_num": self.last_frame_num,
-        }
+        values = asdict(self) | {"crc32c": self.crc32c}
+        del values["crc"]
+        return values

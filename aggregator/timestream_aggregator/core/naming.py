@@ -15,6 +15,8 @@ from typing import Final
 from timestream_api.values import Layout
 
 SUFFIX: Final = ".g3"
+PACKED: Final = (f"{SUFFIX}.gz", f"{SUFFIX}.bz2")
+"""How the names of compressed files end that spt3g reads as well."""
 LONGEST_STREAM_ID: Final = 63
 _FOLDER_DIGITS: Final = 5
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]")

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -18,12 +18,13 @@ from typing import Final
 from timestream_aggregator.clock import SYSTEM, Clock
 from timestream_aggregator.disk.calls import Disk, open_file
 from timestream_aggregator.disk.layout import own
-from timestream_api.ledger import Fact, Line, Torn, decode
+from timestream_api.ledger import BEGINNING, Fact, Line, Torn, decode, is_of_another_kind
 
 NAME: Final = "ledger.jsonl"
 MOST_WAITING: Final = 1000  # lines
 RETRY_AFTER: Final = 1.0  # seconds
 _BLOCK: Final = 1 << 16
+_MOST_TORN: Final = 100  # pieces of lines that may be written again
 
 
 class ClosedLedgerError(OSError):
@@ -199,18 +200,64 @@ class Ledger:
             self._log.error("the ledger cannot be written, its lines wait", extra={"why": str(error)})
 
 
-def lines(root: Path) -> Iterator[Line]:
+def lines(root: Path, unreadable: Callable[[], None] | None = None) -> Iterator[Line]:
     """Yield the lines of the ledger of a data folder that can be read, none if it has no ledger.
+
+    `unreadable` is called for each of the others.
 
     Raises:
         OSError: there is one, and it cannot be read.
     """
+    for _, line in understood(texts(root), unreadable or (lambda: None)):
+        yield line
+
+
+def texts(root: Path, read: dict[int, int] | None = None) -> Iterator[bytes]:
+    """Yield the lines of the ledger as they stand there; one whose end is not written yet is left out.
+
+    `read` holds how many bytes of each file were read, by its inode: what is added to them comes the next time. Of
+    what is longer than a line can be only the end is kept. OSError: as for `lines`.
+    """
+    done = {} if read is None else read
     try:
         fd = open_file(own(root, NAME), os.O_RDONLY)
     except FileNotFoundError:
         return
-    with os.fdopen(fd, encoding="utf-8", errors="replace", newline="\n") as file:
-        for text in file:
-            line = decode(text)
+    with os.fdopen(fd, "rb") as file:
+        inode = os.fstat(fd).st_ino
+        at, text = file.seek(done.setdefault(inode, 0)), b""
+        while piece := file.readline(_BLOCK):
+            at += len(piece)
+            text = text[-_BLOCK:] + piece
+            if piece.endswith(b"\n"):
+                done[inode] = at
+                yield text
+                text = b""
+
+
+def understood(
+    found: Iterable[bytes], unreadable: Callable[[], None], passed: Callable[[bytes], bool] = lambda _: False
+) -> Iterator[tuple[bytes, Line]]:
+    """Yield what lines of the ledger say, but for those that are `passed` over and kinds of a later version.
+
+    `unreadable` is called for each that says nothing, also if it stands in front of one that does. A piece of a line
+    that was written again, since the disk had no room for the rest, is none of them.
+    """
+    torn = list[bytes]()
+    for text in found:
+        begin = max(0, text.rfind(BEGINNING))
+        piece, whole = text[:begin], text[begin:]
+        torn = [earlier for earlier in torn if not whole.startswith(earlier)]
+        if not passed(whole):
+            line = decode(words := whole.decode(errors="replace"))
             if line is not None:
-                yield line
+                yield whole, line
+            elif not is_of_another_kind(words):
+                piece = text.rstrip(b"\n")
+        if piece.strip():
+            torn.append(piece)
+        if len(torn) > _MOST_TORN:
+            del torn[0]
+            unreadable()
+    for _ in torn:
+        unreadable()

@@ -1,38 +1,40 @@
 """What the ledger of a data folder tells, gathered for people: each file, and what is in no file."""
 
-import os
-from collections.abc import Iterable, Iterator
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.core.file_facts import FileFacts
-from timestream_aggregator.disk.calls import open_file
 from timestream_aggregator.disk.layout import own
-from timestream_aggregator.ledger.file import NAME
+from timestream_aggregator.ledger.file import NAME, texts, understood
 from timestream_api.ledger import (
     Duplicate,
+    Joined,
     Line,
     Loss,
+    Opened,
     Published,
     Quarantined,
     Recovered,
     Removed,
     Renumbered,
     Verified,
-    decode,
 )
 
 MOST_PIECES: Final = 1000
 """Quarantined pieces that are kept one by one; of others only count and bytes."""
-_WANTED: Final = tuple(
-    f'"{word}"'.encode()
-    for word in (
-        *("published", "recovered", "verified", "removed", "loss", "duplicate", "quarantined", "renumbered"),
-        "dropped",  # a key of any kind of line
-    )
+_UNTOLD: Final = re.compile(
+    rb'\{"v":1,"time":"[^"\0]*","stream":"[^"\0]*","run":"[^"\0]*","kind":"'
+    rb"(?:(?:dis)?connected|started|stopped|gap|renamed|unknownFlowControl|left|trouble|troubleOver|torn)"
+    rb'"[^\0]*\}\n'
 )
+"""Lines that a summary has nothing of."""
+_DAMAGED: Final = "recovery found it damaged"
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class FileEntry:
     file: FileFacts
     told: datetime
     stream: str
+    stream_id: str | None = None  # as the streamer calls it
     repeated: int = 0
     first_time: datetime | None = None
     last_time: datetime | None = None
@@ -66,6 +69,11 @@ class FrameRange:
     cause: str | None = None
     path: str | None = None
 
+    @property
+    def numbers(self) -> tuple[int, int] | None:
+        """The first and the last frame_num, if they are known."""
+        return None if self.first is None or self.last is None else (self.first, self.last)
+
 
 @dataclass(slots=True)
 class Piece:
@@ -81,100 +89,111 @@ class Piece:
 
 @dataclass(slots=True)
 class LedgerSummary:
-    """The ledger of the data folder `root`, as far as it has been read."""
+    """The ledger of the data folder `root`, as far as it has been read; lines before `since` do not count."""
 
     root: Path
+    since: datetime | None = None
+    on_counted: Callable[[str, bytes], None] = lambda _stream, _text: None  # for each line that counts
     files: dict[str, FileEntry] = field(default_factory=dict[str, FileEntry])
     removed: set[str] = field(default_factory=set[str])
     losses: list[FrameRange] = field(default_factory=list[FrameRange])
+    joined: list[FrameRange] = field(default_factory=list[FrameRange])  # what had been sent before that
     duplicates: list[FrameRange] = field(default_factory=list[FrameRange])
     renumbered: set[tuple[int | None, int, int]] = field(default_factory=set[tuple[int | None, int, int]])
     pieces: list[Piece] = field(default_factory=list[Piece])
     quarantined: int = 0  # pieces
     quarantined_bytes: int = 0
     dropped: int = 0  # lines that could not be kept
-    _read: int = 0
+    unreadable: int = 0  # lines
+    _read: dict[int, int] = field(default_factory=dict[int, int])
+    _opened: dict[str, str] = field(default_factory=dict[str, str])  # by whom, until it is published
     _by_session: dict[int | None, list[FrameRange]] = field(
         default_factory=dict[int | None, list[FrameRange]]
     )
 
     @property
-    def path(self) -> Path:
-        """The ledger's file."""
-        return own(self.root, NAME)
+    def found(self) -> bool:
+        """Whether there is a ledger."""
+        return bool(self._read)
 
     def update(self) -> None:
         """Read what has been added. OSError: it cannot be read."""
-        with os.fdopen(open_file(self.path, os.O_RDONLY), "rb") as file:
-            file.seek(self._read)
-            for text in file:
-                if not text.endswith(b"\n"):
-                    return  # it is being written
-                self._read += len(text)
-                line = decode(text.decode(errors="replace")) if any(w in text for w in _WANTED) else None
-                if line is not None:
-                    self.dropped += line.dropped
-                    self._take(line)
+        for text, line in understood(
+            texts(self.root, self._read),
+            self._note_unreadable,
+            lambda text: _UNTOLD.fullmatch(text) is not None,
+        ):
+            fact = line.fact
+            if isinstance(fact, Opened):
+                self._opened[fact.path] = sys.intern(line.stream)
+            elif self.since is None or line.time >= self.since:
+                self.dropped += line.dropped
+                stream = self._stream(line)
+                self.on_counted(stream, text)
+                self._take(line, stream)
 
     def known(
         self, session: int | None, first: int, last: int
     ) -> tuple[list[FrameRange], list[tuple[int, int]]]:
         """Return which losses tell of the missing numbers `first` to `last`, and the numbers none tells of."""
         tell = [
-            loss
-            for loss in self._by_session.get(session, ())
-            if loss.first is not None and loss.last is not None and loss.first <= last and loss.last >= first
+            one for one in self.told_of(session) if (it := one.numbers) and it[0] <= last and it[1] >= first
         ]
-        told = ((loss.first, loss.last) for loss in tell if loss.first is not None and loss.last is not None)
-        return tell, without(first, last, told)
+        return tell, without(first, last, (one.numbers for one in tell if one.numbers))
 
-    def _take(self, line: Line) -> None:
+    def told_of(self, session: int | None) -> list[FrameRange]:
+        """Return what is told of numbers of a session that are in no file: lost, or missed before joining."""
+        return self._by_session.get(session, [])
+
+    def _stream(self, line: Line) -> str:
+        """Return whose a line is: what recovery tells of a file is of the stream that it was opened for."""
+        path: str | None = getattr(line.fact, "wanted", None) or getattr(line.fact, "path", None)
+        if path is None or isinstance(line.fact, Published):
+            return sys.intern(line.stream)
+        entry = self.files.get(path)
+        return self._opened.get(path) or (entry.stream if entry else line.stream)
+
+    def _note_unreadable(self) -> None:
+        self.unreadable += 1
+
+    def _take(self, line: Line, stream: str) -> None:
         """Add what a line tells."""
         fact = line.fact
         match fact:
             case Published() | Recovered():
-                self._take_file(line, fact)
+                self._take_file(line, stream, fact)
             case Verified():
                 self._take_verified(fact)
             case Removed():
                 self.removed.add(fact.path)
-                self._take_piece(line, fact.quarantined, "recovery found it damaged", fact.kept, fact.path)
-            case Loss():
-                self._take_loss(line, fact)
+                self._take_piece(Piece(line.time, stream, fact.quarantined, _DAMAGED, fact.kept, fact.path))
+            case Loss() | Joined():
+                self._take_range(line, stream, fact)
             case Renumbered():
                 self.renumbered.add((fact.session_id, fact.last, fact.first))
             case Duplicate():
-                self._take_duplicate(line, fact)
+                self._take_duplicate(line, stream, fact)
             case Quarantined():
-                self._take_piece(line, fact.bytes, fact.why, fact.kept)
+                self._take_piece(Piece(line.time, stream, fact.bytes, fact.why, fact.kept))
             case _:
                 pass
 
-    def _take_file(self, line: Line, fact: Published | Recovered) -> None:
+    def _take_file(self, line: Line, stream: str, fact: Published | Recovered) -> None:
         """Take a file's line; the second one of two is of a crash between the file's name and its first."""
         before = self.files.get(fact.path)
         if isinstance(fact, Recovered):
-            self._take_piece(line, fact.quarantined, "recovery found it damaged", fact.kept, fact.path)
+            self._take_piece(Piece(line.time, stream, fact.quarantined, _DAMAGED, fact.kept, fact.path))
             if before is not None and (before.file.bytes, before.file.crc32c) == (fact.bytes, fact.crc32c):
                 before.recovered = True
                 return
-        entry = FileEntry(
-            FileFacts(
-                path=fact.path,
-                bytes=fact.bytes,
-                frames=fact.frames,
-                crc=int(fact.crc32c, 16),
-                session_id=fact.session_id,
-                first_frame_num=fact.first_frame_num,
-                last_frame_num=fact.last_frame_num,
-            ),
-            line.time,
-            line.stream,
-            recovered=isinstance(fact, Recovered),
-        )
+        about = fact.session_id, fact.first_frame_num, fact.last_frame_num
+        file = FileFacts(fact.path, fact.bytes, fact.frames, int(fact.crc32c, 16), *about)
+        entry = FileEntry(file, line.time, stream, recovered=isinstance(fact, Recovered))
         if isinstance(fact, Published):
             entry.repeated, entry.reason = fact.repeated, fact.reason.value
             entry.first_time, entry.last_time = fact.first_frame_time, fact.last_frame_time
+            entry.stream_id = fact.stream_id and sys.intern(fact.stream_id)
+            self._opened.pop(fact.path, None)
         self.files[fact.path] = entry
 
     def _take_verified(self, fact: Verified) -> None:
@@ -182,54 +201,48 @@ class LedgerSummary:
         if entry is not None:
             entry.good, entry.sha256, entry.why = fact.good, fact.sha256, fact.why
 
-    def _take_loss(self, line: Line, fact: Loss) -> None:
-        loss = FrameRange(
-            "lost",
-            line.time,
-            line.stream,
-            fact.count,
-            fact.session_id,
-            fact.first,
-            fact.last,
-            ": ".join(word for word in (fact.cause, fact.why) if word) or None,
-            fact.path,
-        )
-        self.losses.append(loss)
-        self._by_session.setdefault(fact.session_id, []).append(loss)
+    def _take_range(self, line: Line, stream: str, fact: Loss | Joined) -> None:
+        """Take what was lost, or was missed before a recorder joined."""
+        if isinstance(fact, Joined):
+            about = fact.count, fact.session_id, fact.first - fact.count, fact.first - 1
+            found = FrameRange("missed", line.time, stream, *about)
+            self.joined.append(found)
+        else:
+            cause = sys.intern(": ".join(word for word in (fact.cause, fact.why) if word)) or None
+            about = fact.count, fact.session_id, fact.first, fact.last, cause, fact.path
+            found = FrameRange("lost", line.time, stream, *about)
+            self.losses.append(found)
+        self._by_session.setdefault(found.session_id, []).append(found)
 
-    def _take_duplicate(self, line: Line, fact: Duplicate) -> None:
+    def _take_duplicate(self, line: Line, stream: str, fact: Duplicate) -> None:
         """Take a frame that came again; those that follow one another are one entry."""
         last = self.duplicates[-1] if self.duplicates else None
         number = fact.frame_num
         what = f"duplicate {fact.type}"
         if (
             last is not None
-            and (last.what, last.stream, last.session_id) == (what, line.stream, fact.session_id)
+            and (last.what, last.stream, last.session_id) == (what, stream, fact.session_id)
             and (last.last is None) == (number is None)
             and (last.last is None or number == last.last + 1)
         ):
             last.count, last.last = last.count + 1, number
             return
-        found = FrameRange(what, line.time, line.stream, 1, fact.session_id, number, number, "sent again")
+        found = FrameRange(what, line.time, stream, 1, fact.session_id, number, number, "sent again")
         self.duplicates.append(found)
 
-    def _take_piece(self, line: Line, size: int, why: str, kept: str | None, path: str | None = None) -> None:
-        if not size:
-            return
-        self.quarantined += 1
-        self.quarantined_bytes += size
-        if len(self.pieces) < MOST_PIECES:
-            self.pieces.append(Piece(line.time, line.stream, size, why, kept, path))
+    def _take_piece(self, piece: Piece) -> None:
+        self.quarantined += bool(piece.bytes)
+        self.quarantined_bytes += piece.bytes
+        if piece.bytes and len(self.pieces) < MOST_PIECES:
+            self.pieces.append(piece)
 
 
 def summary_of(root: Path) -> LedgerSummary | None:
     """Return what the ledger of the data folder `root` tells, None if it has none. OSError: it cannot be read."""
     summary = LedgerSummary(root)
-    try:
+    with suppress(NotADirectoryError):
         summary.update()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return summary
+    return summary if summary.found else None
 
 
 def data_folder_of(folder: Path) -> Path | None:
@@ -250,16 +263,16 @@ def without(first: int, last: int, told: Iterable[tuple[int, int]]) -> list[tupl
     return [*left, (first, last)]
 
 
-def ranges(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Yield the first and last of numbers, in rising order, that follow one another."""
-    first = last = None
-    for number in numbers:
-        if first is None or last is None:
-            first = last = number
-        elif number == last + 1:
-            last = number
+def merged(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield `ranges` in rising order, those that overlap or adjoin as one."""
+    begin = end = None
+    for first, last in sorted(ranges):
+        if begin is None or end is None:
+            begin, end = first, last
+        elif first <= end + 1:
+            end = max(end, last)
         else:
-            yield first, last
-            first = last = number
-    if first is not None and last is not None:
-        yield first, last
+            yield begin, end
+            begin, end = first, last
+    if begin is not None and end is not None:
+        yield begin, end

@@ -128,7 +128,7 @@ class Readback:
     def _look_at(self, written: FileFacts) -> bool:
         """Have one file read back and tell the outcome; return whether there is no more to do about it."""
         for _attempt in range(ATTEMPTS):
-            answer = self._ask(str(self._root / written.path), written.crc)
+            answer = self._ask(str(self._root / written.path))
             if answer is not None:
                 self._judge(written, answer)
                 return True
@@ -156,13 +156,13 @@ class Readback:
             )
         self._tell(fact)
 
-    def _ask(self, path: str, crc: int) -> dict[str, Any] | None:
+    def _ask(self, path: str) -> dict[str, Any] | None:
         """Return what the helper finds; None if it ends without an answer."""
         try:
             helper = self._hire()
             if helper is None or helper.stdin is None or helper.stdout is None:
                 return None
-            helper.stdin.write(json.dumps([path, crc]) + "\n")
+            helper.stdin.write(json.dumps(path) + "\n")
             helper.stdin.flush()
             return json.loads(helper.stdout.readline())
         except (OSError, ValueError) as error:
@@ -225,12 +225,12 @@ def _start_helper() -> tuple[subprocess.Popen[str], io.FileIO]:
 
 def difference(written: FileFacts, found: dict[str, Any]) -> str | None:
     """Return how what is on the disk differs from what was received, None if it does not."""
-    if "bytes" not in found:
+    if found["crc32c"] is None:  # it could not be read
         return str(found["why"])
     if found["bytes"] != written.bytes:
         return f"it has {found['bytes']} bytes, {written.bytes} were received"
-    if found["crc32c"] != written.crc:
-        return f"its CRC-32C is {found['crc32c']:08x}, that of what was received is {written.crc:08x}"
+    if found["crc32c"] != written.crc32c:
+        return f"its CRC-32C is {found['crc32c']}, that of what was received is {written.crc32c}"
     if found["why"] is not None:
         return str(found["why"])
     if found["frames"] != written.frames:

@@ -7,7 +7,7 @@ file so many times, however many there are.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from crc32c import crc32c
@@ -70,15 +70,7 @@ class Part:
 
     def facts(self, path: str) -> FileFacts:
         """Return what the frames make of a file that is called `path`."""
-        return FileFacts(
-            path=path,
-            bytes=self.bytes,
-            frames=self.frames,
-            crc=self.crc,
-            session_id=self.session_id,
-            first_frame_num=self.first_frame_num,
-            last_frame_num=self.last_frame_num,
-        )
+        return FileFacts(path, **asdict(self))
 
 
 @dataclass(frozen=True, slots=True)

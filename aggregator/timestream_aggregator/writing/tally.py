@@ -113,15 +113,8 @@ class Tally:
 
     def facts(self, path: str, file: StagedFile, acquired: Acquired) -> FileFacts:
         """Return what is in the file, which is to be called `path` or is already."""
-        return FileFacts(
-            path=path,
-            bytes=file.size,
-            frames=file.frames,
-            crc=file.crc,
-            session_id=acquired.session_id,
-            first_frame_num=self.first_frame_num,
-            last_frame_num=self.last_frame_num,
-        )
+        numbers = self.first_frame_num, self.last_frame_num
+        return FileFacts(path, file.size, file.frames, file.crc, acquired.session_id, *numbers)
 
     def published(self, last: Last, acquired: Acquired) -> ledger.Published:
         """Return what the ledger is told when the file is published."""

@@ -10,8 +10,8 @@ from crc32c import crc32c
 from tests.tools.frames import frame_bytes
 from timestream_aggregator.commands import verify
 from timestream_aggregator.commands.verify.checking import Checker
-from timestream_aggregator.commands.verify.file_report import FileReport
 from timestream_aggregator.ledger.file import Ledger
+from timestream_aggregator.readback.file_report import FileReport
 from timestream_api import ledger
 from timestream_api.report import CloseReason
 from timestream_api.settings import LARGEST_FRAME

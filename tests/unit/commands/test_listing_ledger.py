@@ -17,10 +17,10 @@ LAST = datetime(2023, 11, 14, 22, 23, 20, tzinfo=UTC)
 DATA = b"".join(GOOD)
 
 
-def listed(folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
+def listed(folder: Path, capsys: pytest.CaptureFixture[str], *options: str, code: int = 0) -> list[str]:
     parser = argparse.ArgumentParser()
     listing.add_arguments(parser)
-    assert listing.run(parser.parse_args([str(folder), *options])) == 0
+    assert listing.run(parser.parse_args([str(folder), *options])) == code
     return capsys.readouterr().out.splitlines()
 
 
@@ -72,7 +72,7 @@ def test_losses_stand_with_the_acquisition_that_they_happened_in(
 def test_two_streams_with_one_session_id_have_their_own_losses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    session(tmp_path, "17000/b_000.g3")  # of the stream ufm_test, as the loss
+    session(tmp_path, "17000/b_000.g3", last_frame_num=7)  # of the stream ufm_test, as the loss
     told(tmp_path, ledger.Loss(count=2, session_id=SESSION, first=3, last=4), stream="ufm_test")
     told(tmp_path, entry("17000/a_000.g3"), stream="other")
     written(tmp_path, DATA, "17000/a_000.g3")
@@ -156,7 +156,7 @@ def test_each_file_has_a_row_on_demand(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_json_has_an_object_for_each_thing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    session(tmp_path, "17000/a_000.g3", "17000/a_001.g3")
+    session(tmp_path, "17000/a_000.g3", "17000/a_001.g3", last_frame_num=6)
     (tmp_path / "17000/a_001.g3").unlink()
     told(
         tmp_path,
@@ -199,7 +199,7 @@ def test_what_a_killed_recorder_left_comes_with_what_to_do(
     assert new.startswith("unfinished: 17000/b_002.g3")
 
 
-def test_a_torn_line_and_one_of_a_later_version_are_passed_over(
+def test_a_torn_line_and_one_of_a_later_version_are_told_and_hide_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorded(tmp_path)
@@ -208,9 +208,10 @@ def test_a_torn_line_and_one_of_a_later_version_are_passed_over(
     torn = later[:40]
     summary.write_text(torn + "\n" + later + summary.read_text() + torn)
 
-    _, row, _ = listed(tmp_path, capsys)
+    _, row, _, trouble = listed(tmp_path, capsys, code=1)
 
     assert row.split()[-1] == "17000/a"
+    assert trouble == "TROUBLE: damaged, or of a later version: 1 line of the ledger"
 
 
 def test_a_ledger_of_ten_thousand_files_takes_a_moment(
@@ -233,6 +234,41 @@ def test_a_ledger_of_ten_thousand_files_takes_a_moment(
 
     assert time.process_time() - begun < 3
     assert summary.startswith("50 acquisitions, 10,000 files, 0 bytes, 60,000 frames")
+
+
+def test_of_many_acquisitions_those_of_a_time_or_a_session_or_the_last_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for day in range(1, 6):
+        at = datetime(2025, 11, day, 8, tzinfo=UTC)
+        about = {"session_id": SESSION + day, "first_frame_time": at, "last_frame_time": at}
+        session(tmp_path, f"17000/{day}_000.g3", **about)
+
+    def names(*options: str) -> list[str]:
+        rows = listed(tmp_path, capsys, "--json", *options)
+        return [one["acquisition"][6:] for one in map(json.loads, rows) if "acquisition" in one]
+
+    assert names() == ["1", "2", "3", "4", "5"]
+    assert names("--since", "2025-11-04") == ["4", "5"]
+    assert names("--since", "2025-11-04T09:00+01:00") == ["4", "5"]
+    assert names("--since", "2025-11-04T08:00:01Z") == ["5"]
+    assert names("--since", "90m") == []
+    assert names("--last", "2") == ["4", "5"]
+    assert names("--session", str(SESSION + 2)) == ["2"]
+    assert names("--session", "7") == []
+    assert listed(tmp_path, capsys, "--last", "2")[-1].startswith("2 acquisitions, 2 files")
+
+
+@pytest.mark.parametrize("name", ["9" * 60, f"{10**11}", "0000-99-99-99-99-99", "2023-11-14-22-13-20"])
+@pytest.mark.parametrize("number", ["000", "999999999999999999"])
+def test_no_name_of_a_file_ends_the_listing_or_holds_it_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, number: str
+) -> None:
+    path = written(tmp_path, DATA, f"17000/{name}_{number}.g3")
+    os.utime(path, (1 << 40, 1 << 40))
+    told(tmp_path, ledger.Removed(path=f"17000/{name}_001.g3"))
+
+    assert f"17000/{name}" in listed(tmp_path, capsys)[1]
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from tests.tools.made_frames import g3_int, header, raw_frame
 from tests.unit.commands.recordings import GOOD, SESSION, frame, verified, written
 from tests.unit.commands.recordings import run_verify as run
 from timestream_aggregator.commands import verify
-from timestream_aggregator.commands.verify import reading
-from timestream_aggregator.commands.verify.file_report import FileReport
+from timestream_aggregator.readback import reading
+from timestream_aggregator.readback.file_report import FileReport
 from timestream_api.settings import LARGEST_FRAME, RecorderSettings
 
 
@@ -131,6 +131,13 @@ def test_frames_without_the_keys_of_a_streamer_are_good(tmp_path: Path) -> None:
     assert (report.types, report.sessions, report.first_frame_num, report.trouble) == (
         {"AB": 1, "N": 1}, [], None, [],
     )  # fmt: skip
+
+
+def test_a_text_that_is_no_utf_8_is_no_trouble(tmp_path: Path) -> None:
+    frames = frame_bytes("S", {"time": "abcdef", "sostream_id": "abcdef", "frame_num": 6})
+    odd = with_good_crc(frames.replace(b"abcdef", b"ab\xff\xfeef"))
+
+    assert troubles(tmp_path, *GOOD, odd) == []
 
 
 def test_missing_numbers_are_named(tmp_path: Path) -> None:

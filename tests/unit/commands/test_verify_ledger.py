@@ -10,7 +10,7 @@ from crc32c import crc32c
 
 from tests.unit.commands.recordings import GOOD, SESSION, frame, published, recorded, told, verified, written
 from tests.unit.commands.recordings import run_verify as run
-from timestream_aggregator.commands.verify.file_report import LedgerVerdict as Says
+from timestream_aggregator.readback.file_report import LedgerVerdict as Says
 from timestream_api import ledger
 
 

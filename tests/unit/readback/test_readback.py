@@ -96,8 +96,8 @@ def test_a_file_that_differs_from_what_was_received_is_bad(
     ("data", "frames", "words"),
     [
         (WHOLE, 4, "5 frames"),
-        (WHOLE + WHOLE[:50], 5, "does not load the frame at byte"),
-        (bytes(40), 1, "empty"),
+        (WHOLE + WHOLE[:50], 5, "torn at byte"),
+        (bytes(40), 1, "zeros from byte 0 on"),
     ],
 )
 def test_a_file_that_spt3g_sees_otherwise_is_bad_though_its_bytes_are_right(

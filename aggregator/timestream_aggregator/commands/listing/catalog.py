@@ -1,15 +1,18 @@
 """Puts together what stands in a data folder and what its ledger tells, by acquisition."""
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import itemgetter
 from typing import Final
 
-from timestream_aggregator.commands.inventory import Found
+from timestream_aggregator.commands.inventory import Found, unpacked
+from timestream_aggregator.commands.numbers import BY_HAND, Finding, from_ledger
 from timestream_aggregator.core.naming import FileId, parse
-from timestream_aggregator.ledger.summary import FileEntry, FrameRange, LedgerSummary, ranges
+from timestream_aggregator.ledger.summary import FileEntry, FrameRange, LedgerSummary, merged, without
 
 STEM_TIME: Final = "%Y-%m-%d-%H-%M-%S"
 
@@ -42,7 +45,7 @@ class File:
             return FileState.ABSENT
         if entry is None:
             return FileState.UNKNOWN
-        if entry.file.bytes != found.bytes:
+        if entry.file.bytes != found.bytes and found.path == entry.file.path:
             return FileState.SIZE
         if entry.good is None:
             return FileState.PUBLISHED
@@ -73,7 +76,9 @@ class Acquisition:
     name: str
     stem: str
     files: list[File] = field(default_factory=list[File])
-    holes: list[int] = field(default_factory=list[int])  # numbers that nobody knows of
+    holes: list[tuple[int, int]] = field(
+        default_factory=list[tuple[int, int]]
+    )  # numbers that nobody knows of
     lost: int = 0
     duplicates: int = 0
 
@@ -85,8 +90,8 @@ class Acquisition:
     @property
     def absent(self) -> list[tuple[int, int]]:
         """The numbers that have no file here."""
-        gone = [file.number for file in self.files if file.found is None]
-        return list(ranges(sorted(gone + self.holes)))
+        gone = [(file.number, file.number) for file in self.files if file.found is None]
+        return list(merged([*gone, *self.holes]))
 
     @property
     def session(self) -> int | None:
@@ -142,6 +147,32 @@ class Catalog:
     strangers: list[Found]
     summary: LedgerSummary | None
     lost_elsewhere: int = 0
+    findings: list[Finding] = field(default_factory=list[Finding])
+
+    @property
+    def good(self) -> bool:
+        """Whether the ledger can be read, and contradicts neither itself nor the count of the frames."""
+        unreadable = 0 if self.summary is None else self.summary.unreadable
+        return not unreadable and not any(one.trouble for one in self.findings)
+
+    def narrow(self, since: float | None, last: int | None, session: int | None) -> None:
+        """Keep what is of that session, still went on at `since` (Unix seconds), and of the rest the `last` begun."""
+        kept = self.acquisitions
+        if session is not None:
+            kept = [one for one in kept if one.session == session]
+        if since is not None:
+            kept = [one for one in kept if (one.last or 0) >= since]
+            self.strangers = [file for file in self.strangers if file.changed >= since]
+        if last is not None:
+            latest = sorted(kept, key=lambda one: one.first or 0)[max(0, len(kept) - last) :]
+            names = {one.name for one in latest}
+            kept = [one for one in kept if one.name in names]
+        if session is not None or last is not None:
+            self.strangers = []
+        if len(kept) < len(self.acquisitions):
+            sessions = {one.session for one in kept}
+            self.findings = [one for one in self.findings if one.session in sessions]
+        self.acquisitions = kept
 
     def listed(self, *, everything: bool) -> list[Acquisition]:
         """Return the acquisitions with files here, or all."""
@@ -152,20 +183,26 @@ def catalog(found: Iterable[Found], summary: LedgerSummary | None) -> Catalog:
     """Return the catalog of the files `found` and those that the ledger tells of."""
     here, strangers = dict[str, tuple[FileId, Found]](), list[Found]()
     for file in found:
-        given = parse(file.path)
-        if given is None:
+        path = unpacked(file.path)
+        given = parse(path)
+        if given is None or path in here:  # files come in order of name: the plain one first
             strangers.append(file)
         else:
-            here[file.path] = given, file
+            here[path] = given, file
     acquisitions: dict[str, Acquisition] = {}
     for given, file in _files(here, summary):
         name = f"{given.base.folder}/{given.base.stem}"
         acquisitions.setdefault(name, Acquisition(name, given.base.stem)).files.append(file)
+    removed = defaultdict[str, list[int]](list)
+    for given in map(parse, () if summary is None else summary.removed):
+        if given is not None:
+            removed[f"{given.base.folder}/{given.base.stem}"].append(given.number)
     for acquisition in acquisitions.values():
-        _finish(acquisition, summary)
+        _finish(acquisition, removed[acquisition.name])
     result = Catalog([acquisitions[name] for name in sorted(acquisitions)], strangers, summary)
     if summary is not None:
         _count_missing(result, summary)
+        result.findings = list(from_ledger(summary))
     return result
 
 
@@ -182,16 +219,11 @@ def _files(
             yield given, File(path, given.number, None, entry)
 
 
-def _finish(acquisition: Acquisition, summary: LedgerSummary | None) -> None:
+def _finish(acquisition: Acquisition, removed: Iterable[int]) -> None:
     """Put the files in order, and find the numbers between them that have none."""
     acquisition.files.sort(key=lambda file: file.number)
-    known = {file.number for file in acquisition.files}
-    removed: set[str] = set() if summary is None else summary.removed
-    acquisition.holes = [
-        number
-        for number in range(acquisition.files[-1].number)
-        if number not in known and f"{acquisition.name}_{number:03}.g3" not in removed
-    ]
+    known = {*removed, *(file.number for file in acquisition.files)}
+    acquisition.holes = without(0, acquisition.files[-1].number, ((number, number) for number in known))
 
 
 def _count_missing(result: Catalog, summary: LedgerSummary) -> None:
@@ -215,15 +247,12 @@ class _Finder:
     def __init__(self, acquisitions: Iterable[Acquisition]) -> None:
         self._by_name: dict[str, Acquisition] = {}
         self._by_session: dict[int, list[tuple[FileEntry, Acquisition]]] = defaultdict(list)
+        self._by_stream: dict[tuple[int, str], list[tuple[int, Acquisition]]] = {}
         for acquisition in acquisitions:
             self._by_name[acquisition.name] = acquisition
             for file in acquisition.files:
                 if file.entry is not None and file.entry.file.session_id is not None:
                     self._by_session[file.entry.file.session_id].append((file.entry, acquisition))
-        for entries in self._by_session.values():
-            entries.sort(
-                key=lambda pair: -1 if pair[0].file.last_frame_num is None else pair[0].file.last_frame_num
-            )
 
     def find(self, missing: FrameRange) -> Acquisition | None:
         """Return the acquisition with the frame after those that are missing, or else the one before them."""
@@ -232,11 +261,18 @@ class _Finder:
             return self._by_name.get(f"{given.base.folder}/{given.base.stem}")
         if missing.session_id is None:
             return None
-        before = None
-        for entry, acquisition in self._by_session.get(missing.session_id, ()):
-            if missing.stream not in {entry.stream, "recover"} and entry.stream != "recover":
-                continue
-            if missing.last is None or (entry.file.last_frame_num or 0) > missing.last:
-                return acquisition
-            before = acquisition
-        return before
+        known = self._ends_of(missing.session_id, missing.stream)
+        after = 0 if missing.last is None else bisect_right(known, missing.last, key=itemgetter(0))
+        return known[min(after, len(known) - 1)][1] if known else None
+
+    def _ends_of(self, session: int, stream: str) -> list[tuple[int, Acquisition]]:
+        """Return the last frame_num of each file of a session, in order; by hand recovered ones are anyone's."""
+        key = session, stream
+        if key not in self._by_stream:
+            ends = [
+                (entry.file.last_frame_num or 0, acquisition)
+                for entry, acquisition in self._by_session.get(session, ())
+                if stream == entry.stream or BY_HAND in {stream, entry.stream}
+            ]
+            self._by_stream[key] = sorted(ends, key=itemgetter(0))
+        return self._by_stream[key]

@@ -41,6 +41,7 @@ def objects(found: Catalog, staged: Sequence[Staged], *, with_files: bool, every
             {"stranger": file.path, "bytes": file.bytes, "changed": moment(file.changed)}
             for file in found.strangers
         ),
+        (one.values for one in found.findings),
         ({"staged": file.path, **asdict(file), "changed": moment(file.changed)} for file in staged),
         [{"summary": _totals(listed, found)}],
     )
@@ -137,6 +138,10 @@ def _rest(found: Catalog, *, everything: bool) -> Iterator[str]:
         pieces = counted(summary.quarantined, "damaged piece")
         size = counted(summary.quarantined_bytes, "byte")
         yield f"put aside: {pieces}, {size} (verify lists them)\n"
+    if summary is not None and summary.unreadable:
+        lines = counted(summary.unreadable, "line")
+        yield f"TROUBLE: damaged, or of a later version: {lines} of the ledger\n"
+    yield from (f"{'TROUBLE: ' if one.trouble else ''}{one.line}" for one in found.findings)
 
 
 def _acquisition(one: Acquisition) -> dict[str, object]:
@@ -144,12 +149,10 @@ def _acquisition(one: Acquisition) -> dict[str, object]:
         "acquisition": one.name,
         "session": one.session,
         "files": len(one.here),
-        "absent": one.absent,
-        "bytes": one.bytes,
-        "frames": one.frames,
-        "lost": one.lost,
-        "duplicates": one.duplicates,
-        "recovered": one.recovered,
+        **{
+            name: getattr(one, name)
+            for name in ("absent", "bytes", "frames", "lost", "duplicates", "recovered")
+        },
         "states": {str(state): count for state in FileState if (count := one.count(state))},
         "first": None if one.first is None else moment(one.first),
         "last": None if one.last is None else moment(one.last),
@@ -186,6 +189,8 @@ def _totals(listed: Sequence[Acquisition], found: Catalog) -> dict[str, object]:
         "lost_elsewhere": found.lost_elsewhere,
         "quarantined_pieces": summary.quarantined if summary else 0,
         "ledger": summary is not None,
+        "unreadable_lines": summary.unreadable if summary else 0,
+        "good": found.good,
     }
 
 

@@ -6,8 +6,7 @@ what the ledger of its data folder says: size, frames, numbers, CRC-32C, and sha
 before. One file is open at a time, and one frame in memory. Of the contents only the keys of the streamer are
 unpacked: spt3g alone does not know the instruments' own classes. The crc vouches for the rest.
 
-`reading` takes a file through both readers, `checking` compares with the ledger, `text` writes, `g3reader` looks
-into spt3g's frames.
+The reader is that of the recorder's read-back; `checking` compares with the ledger, `text` writes.
 """
 
 import argparse
@@ -20,7 +19,7 @@ from typing import Final
 from timestream_aggregator.commands.inventory import files, note_unread
 from timestream_aggregator.commands.verify.checking import Checker
 from timestream_aggregator.commands.verify.text import Json, Table, VerifyTotals
-from timestream_aggregator.core.naming import SUFFIX
+from timestream_aggregator.core.naming import PACKED, SUFFIX
 from timestream_api.settings import LARGEST_FRAME
 
 _EPILOG: Final = """
@@ -70,13 +69,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def find(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files named, and those that end in .g3 in the folders named, in order of name."""
+    """Yield the files named, and those that end in .g3, compressed or not, in the folders named, in order of name."""
     for path in paths:
         if not path.is_dir():
             yield path
             continue
         found = files(path, partial(note_unread, "verify"))
-        yield from (path / file.path for file in found if file.path.endswith(SUFFIX))
+        yield from (path / file.path for file in found if file.path.endswith((SUFFIX, *PACKED)))
 
 
 def _texts(
@@ -93,7 +92,9 @@ def _texts(
             report = checker.verify(path)
             totals.add(report)
             yield output.file(report)
-        folders = (checker.folder(path) for path in dict.fromkeys(paths) if path.is_dir())
+        folders = [checker.folder(path) for path in dict.fromkeys(paths) if path.is_dir()]
+        totals.add_numbers(findings := list(checker.findings()), checker.unreadable)
+        yield output.numbers(findings)
         for folder in filter(None, folders):
             totals.add_folder(folder)
             yield output.folder(folder)

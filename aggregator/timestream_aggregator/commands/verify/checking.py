@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from timestream_aggregator.commands.inventory import Staged, StagedState, staged
-from timestream_aggregator.commands.verify.file_report import Count, FileReport, LedgerVerdict
-from timestream_aggregator.commands.verify.reading import read
-from timestream_aggregator.core.naming import parse
+from timestream_aggregator.commands.inventory import Staged, StagedState, staged, unpacked
+from timestream_aggregator.commands.numbers import Finding, Session, say_missing
+from timestream_aggregator.core.naming import PACKED, SUFFIX, parse
 from timestream_aggregator.ledger.summary import (
     FileEntry,
     FrameRange,
     LedgerSummary,
     data_folder_of,
-    ranges,
+    merged,
     summary_of,
 )
+from timestream_aggregator.readback.file_report import Count, FileReport, LedgerVerdict
+from timestream_aggregator.readback.reading import read
 from timestream_api.settings import LARGEST_FRAME
 
 MOST_NAMES: Final = 1000
@@ -56,6 +57,8 @@ class Checker:
         self._largest_frame = largest_frame
         self._journals: dict[Path, LedgerSummary | None] = {}
         self._places: dict[Path, tuple[LedgerSummary | None, Path]] = {}
+        self._sessions = defaultdict[tuple[Path | None, int | None], dict[str | None, Session]](dict)
+        self._whole: set[tuple[Path, str]] = set()  # files that were read to their end
         self._unknown: dict[Path, list[str]] = defaultdict(list)
         self._more_unknown: dict[Path, int] = defaultdict(int)
 
@@ -65,11 +68,36 @@ class Checker:
         if summary is not None and name not in summary.files:
             summary.update()  # its line may be younger
         entry = None if summary is None else summary.files.get(name)
-        count = read(path, entry, self._largest_frame)
+        repeated, hashing = (0, False) if entry is None else (entry.repeated, entry.sha256 is not None)
+        count = read(path, self._largest_frame, repeated, hashing=hashing)
         if summary is not None:
             self._compare(count, entry, summary, name)
+        self._carry(count, entry, summary, name)
         _tell_numbers(count, summary)
         return count.report
+
+    @property
+    def unreadable(self) -> int:
+        """How many lines of the ledgers cannot be read."""
+        return sum(summary.unreadable for summary in self._journals.values() if summary)
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what is to be said of the numbers in all files together. After these, not before."""
+        unread = defaultdict[tuple[Path | None, int | None], list[tuple[str, tuple[int, int]]]](list)
+        for root, summary in self._journals.items():
+            for name, entry in summary.files.items() if summary else ():
+                first, last = entry.file.first_frame_num, entry.file.last_frame_num
+                if first is not None and last is not None and (root, name) not in self._whole:
+                    unread[root, entry.file.session_id].append((entry.stream, (first, last)))
+        for (root, number), streams in self._sessions.items():
+            nameless = streams.pop(None) if len(streams) > 1 and None in streams else None
+            for one in streams.values():
+                one.held += nameless.held if nameless else []
+                one.shared = any(
+                    one is not other and one.recorders & other.recorders for other in streams.values()
+                )
+                one.told += (told for recorder, told in unread[root, number] if one.is_ours(recorder))
+                yield from one.findings(self._journals[root] if root else None)
 
     def folder(self, path: Path) -> Folder | None:
         """Return what its ledger tells of the folder `path`, None if it has none. After its files, not before."""
@@ -81,12 +109,15 @@ class Checker:
         folder = Folder(path, summary, below, *self._unknown_below(summary, below))
         numbers: dict[str, list[int]] = defaultdict(list)
         for gone in summary.files:
-            if gone.startswith(below) and not os.path.lexists(summary.root / gone):
+            if gone.startswith(below) and not _is_here(summary.root / gone):
                 file = parse(gone)
                 acquisition = gone if file is None else f"{file.base.folder}/{file.base.stem}"
                 numbers[acquisition].append(0 if file is None else file.number)
                 folder.absent_files += 1
-        folder.absent = {name: list(ranges(sorted(found))) for name, found in sorted(numbers.items())}
+        folder.absent = {
+            name: list(merged((number, number) for number in found))
+            for name, found in sorted(numbers.items())
+        }
         if folder.is_data_folder:
             folder.staged = staged(summary.root)
         return folder
@@ -101,7 +132,21 @@ class Checker:
             below = Path() if root is None else parent.relative_to(root)
             self._places[path.parent] = (None if root is None else self._journals[root], below)
         summary, below = self._places[path.parent]
-        return summary, (below / path.name).as_posix()
+        return summary, (below / unpacked(path.name)).as_posix()
+
+    def _carry(self, count: Count, entry: FileEntry | None, summary: LedgerSummary | None, name: str) -> None:
+        """Take the numbers of a file to those of the other files of its session."""
+        root, path = (None, count.report.path) if summary is None else (summary.root, name)
+        if root is not None and not count.report.trouble:
+            self._whole.add((root, name))
+        data = {run.session for run in count.runs if run.data}
+        for run in count.runs:
+            session = self._sessions[root, run.session].setdefault(run.stream, Session(run.session))
+            session.add(run.first, run.last, path, begins=run.data or run.session not in data)
+            session.recorders |= {entry.stream} if entry else set()
+        for number, first, last in count.gaps:
+            for session in self._sessions[root, number].values():
+                session.told.append((first, last))
 
     def _compare(self, count: Count, entry: FileEntry | None, summary: LedgerSummary, name: str) -> None:
         """Say where the file is not what the ledger says it is."""
@@ -133,6 +178,11 @@ class Checker:
         return [name for name in names if name not in summary.files], self._more_unknown[summary.root]
 
 
+def _is_here(path: Path) -> bool:
+    """Return whether a file is there, or what it became when it was compressed."""
+    return any(os.path.lexists(f"{path}{suffix.removeprefix(SUFFIX)}") for suffix in (SUFFIX, *PACKED))
+
+
 def _differences(count: Count, entry: FileEntry) -> Iterator[str]:
     report = count.report
     pairs = [
@@ -154,21 +204,16 @@ def _tell_numbers(count: Count, summary: LedgerSummary | None) -> None:
     report = count.report
     for session, first, last in count.gaps:
         tell, unknown = ([], [(first, last)]) if summary is None else summary.known(session, first, last)
-        report.trouble.extend(_say_missing(*gap) for gap in unknown)
+        report.trouble.extend(say_missing(*gap) for gap in unknown)
         if tell and unknown != [(first, last)]:
             report.known.append((first, last))
-            report.notes.append(f"{_say_missing(first, last)}: {_say_known(tell)}")
+            report.notes.append(f"{say_missing(first, last)}: {_say_known(tell)}")
     for session, last, number in count.backs:
         words = f"frame_num goes back from {last} to {number}"
         if summary is not None and (session, last, number) in summary.renumbered:
             report.notes.append(f"{words}: known, the streamer counted so")
         else:
             report.trouble.append(words)
-
-
-def _say_missing(first: int, last: int) -> str:
-    """Return what a reader needs to know about a gap in the numbers."""
-    return f"frame_num {first} is missing" if first == last else f"frame_num {first} to {last} are missing"
 
 
 def _say_known(losses: list[FrameRange]) -> str:

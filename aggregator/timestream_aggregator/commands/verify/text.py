@@ -8,9 +8,10 @@ from itertools import chain, islice
 from typing import Final
 
 from timestream_aggregator.commands.inventory import counted, numbered
+from timestream_aggregator.commands.numbers import Finding, Kind, frames
 from timestream_aggregator.commands.verify.checking import Folder
-from timestream_aggregator.commands.verify.file_report import FileReport
 from timestream_aggregator.ledger.summary import FrameRange, LedgerSummary, Piece
+from timestream_aggregator.readback.file_report import FileReport
 
 _COLUMNS: Final = "{:<7} {:>7} {:>13}  {:<19}  {:<19}  {:<11} {:<13} {:<18} {}\n"
 _LOST: Final = "  {:<16} {:<11} {:<17} {:>8}  {:<19}  {}\n"
@@ -31,6 +32,9 @@ class VerifyTotals:
     unknown: int = 0  # files without a line in their data folder's ledger
     absent: int = 0
     left: int = 0
+    missing: int = 0  # frames, between files
+    in_both: int = 0  # frames that are in a file and told as lost
+    unreadable: int = 0  # lines of the ledgers
 
     def add(self, report: FileReport) -> None:
         """Count a file."""
@@ -46,10 +50,16 @@ class VerifyTotals:
         self.absent += folder.absent_files
         self.left += folder.left
 
+    def add_numbers(self, findings: Sequence[Finding], unreadable: int) -> None:
+        """Count what the numbers of all files together tell, and lines of the ledgers that tell nothing."""
+        self.missing, self.in_both = frames(findings, Kind.MISSING), frames(findings, Kind.IN_BOTH)
+        self.unreadable = unreadable
+
     @property
     def good(self) -> bool:
         """Whether there was something to verify and no trouble."""
-        return bool(self.files) and not (self.bad or self.left or (self.absent and not self.moved_is_fine))
+        troubles = self.bad, self.left, self.absent and not self.moved_is_fine
+        return bool(self.files) and not any((*troubles, self.missing, self.in_both, self.unreadable))
 
     def outcome(self) -> str:
         """Return the result in a few words."""
@@ -59,6 +69,9 @@ class VerifyTotals:
             (f"trouble in {self.bad}", self.bad),
             (f"{self.absent:,} published and not here", self.absent),
             (f"{self.left} left over", self.left),
+            (f"{counted(self.missing, 'frame')} missing between files", self.missing),
+            (f"{counted(self.in_both, 'frame')} told as lost and in a file", self.in_both),
+            (f"{counted(self.unreadable, 'line')} of the ledger cannot be read", self.unreadable),
         ]
         return ", ".join(text for text, holds in words if holds)
 
@@ -71,6 +84,10 @@ class Json:
     def file(self, report: FileReport) -> str:
         """Return the line of a file."""
         return json.dumps(asdict(report)) + "\n"
+
+    def numbers(self, findings: Sequence[Finding]) -> str:
+        """Return the lines of what the numbers of all files together tell."""
+        return "".join(json.dumps(one.values) + "\n" for one in findings)
 
     def folder(self, folder: Folder) -> str:
         """Return the line of a folder."""
@@ -90,6 +107,7 @@ class Json:
                 "quarantined_pieces": summary.quarantined,
                 "quarantined_bytes": summary.quarantined_bytes,
                 "dropped_lines": summary.dropped,
+                "unreadable_lines": summary.unreadable,
             }
         return json.dumps(values, default=datetime.isoformat) + "\n"
 
@@ -125,6 +143,11 @@ class Table:
         )
         notes = (f"{_INDENT}({words})\n" for words in report.notes)
         return line + "".join(chain((f"{_INDENT}{words}\n" for words in report.trouble), notes))
+
+    def numbers(self, findings: Sequence[Finding]) -> str:
+        """Return what the numbers of all files together tell, trouble first."""
+        lines = [f"  {one.line}" for one in sorted(findings, key=lambda one: not one.trouble)]
+        return "".join(chain(["\nFrom file to file:\n"] if lines else [], _some(lines)))
 
     def folder(self, folder: Folder) -> str:
         """Return what its ledger tells of a folder."""
@@ -170,6 +193,9 @@ def _told(folder: Folder) -> Iterator[str]:
     if summary.dropped:
         lines = counted(summary.dropped, "line")
         yield f"\nThe disk did not take {lines} of the ledger: it does not tell all.\n"
+    if summary.unreadable:
+        lines = counted(summary.unreadable, "line")
+        yield f"\nDamaged, or of a later version: {lines} of the ledger. What they told is not known.\n"
 
 
 def _count(summary: LedgerSummary) -> str:

@@ -1,46 +1,71 @@
 """Reads one file through the recorder's own parser and, frame by frame behind it, through spt3g.
 
 The own parser goes first: spt3g believes any length that it finds. It is given a frame only when that is known
-to be whole and to have a good crc. One frame and one piece of the file are in memory.
+to be whole and to have a good crc. One frame and one piece of the file are in memory. `verify`
+and the recorder's read-back both read with it.
 """
 
+import bz2
+import gzip
 import hashlib
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from crc32c import crc32c
 
-from timestream_aggregator.commands.verify.file_report import Count, FileReport
-from timestream_aggregator.commands.verify.g3reader import moment_of, type_of, whole_number
-from timestream_aggregator.core.naming import SUFFIX
+from timestream_aggregator.core.naming import PACKED, SUFFIX
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
-from timestream_aggregator.ledger.summary import FileEntry
-from timestream_aggregator.readback.helper import REFUSALS, in_short, open_reader, pieces
+from timestream_aggregator.readback.file_report import Count, FileReport
+from timestream_aggregator.readback.g3reader import (
+    REFUSALS,
+    in_short,
+    moment_of,
+    open_reader,
+    type_of,
+    whole_number,
+)
 
+_PIECE: Final = 1 << 20  # bytes
 _FOUND: Final = "Expected a G3 frame and found "
+_BROKEN: Final = (OSError, EOFError, zlib.error)
 
 
-def read(path: Path, entry: FileEntry | None, largest_frame: int) -> Count:
-    """Return what is in the file `path`; whatever is wrong with its bytes stands in the report's troubles."""
+def read(path: Path, largest_frame: int, repeated: int = 0, *, hashing: bool) -> Count:
+    """Return what is in the file `path`; whatever is wrong with its bytes stands in the report's troubles.
+
+    Of a compressed one, bytes and checksums are those of what is in it. The first `repeated` frames stand in an
+    earlier file; `hashing` asks for the SHA-256.
+    """
     report = FileReport(str(path))
-    count = Count(report, 0 if entry is None else entry.repeated)
+    count = Count(report, repeated)
     try:
         report.bytes = path.stat().st_size
         if not path.is_file():
             report.trouble.append("not a file")
-        elif path.suffix != SUFFIX:
+        elif not path.name.endswith((SUFFIX, *PACKED)):
             report.trouble.append(
                 f"not read: its name does not end in {SUFFIX}; unpack it if it is compressed"
             )
         elif not report.bytes:
+            report.crc32c = f"{0:08x}"
             report.trouble.append("empty")
         else:
-            hashing = entry is not None and entry.sha256 is not None
             _Reading(path, count, Parser(largest_frame)).run(hashing=hashing)
-    except OSError as error:
-        report.trouble.append(f"cannot be read: {error.strerror}")
+    except _BROKEN as error:
+        report.trouble.append(f"cannot be read: {getattr(error, 'strerror', None) or error}")
     return count
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a file, unpacked."""
+    unpack = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix, partial(open, buffering=0))
+    with unpack(path, "rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
 
 
 @dataclass(slots=True)
@@ -62,7 +87,7 @@ class _Reading:
         """Read all of the file, for its checksums also what follows the first trouble."""
         report = self.count.report
         crc, size, digest = 0, 0, hashlib.sha256() if hashing else None
-        for piece in pieces(self.path):
+        for piece in _pieces(self.path):
             crc, size = crc32c(piece, crc), size + len(piece)
             if digest is not None:
                 digest.update(piece)
@@ -101,10 +126,12 @@ class _Reading:
         try:
             self.reader = self.reader or open_reader(self.path)
             found = self.reader.Process(None)
-            end = self.reader.tell()
+            end = (
+                self.reader.tell() if self.path.name.endswith(SUFFIX) else -1
+            )  # no reading on after it, if compressed
         except REFUSALS as error:
-            what = f"is odd, {own.why}," if isinstance(own, Damaged) else "is whole, but"
-            return f"the frame at byte {self.at} {what} spt3g says {in_short(error)!r}"
+            what = f"is odd, {own.why}" if isinstance(own, Damaged) else "is whole"
+            return f"spt3g does not load the frame at byte {self.at}, which {what}: {in_short(error)!r}"
         if not found:
             return f"the frame at byte {self.at} is whole, but spt3g takes the file to end there"
         theirs = found[0]
@@ -116,19 +143,23 @@ class _Reading:
     def _count(self, own: Frame | Damaged, theirs: Any) -> str | None:
         """Count a frame, with its own numbers where they are known; return what is wrong if spt3g reads others."""
         numbers = {name: whole_number(theirs, name) for name in ("session_id", "frame_num")}
+        stream = own.stream_id if isinstance(own, Frame) else None
         if isinstance(own, Frame):
             known = {"session_id": own.session_id, "frame_num": own.frame_num}
             for name, value in known.items():
                 if value is not None and numbers[name] != value:
                     return f"the frame at byte {self.at} has {name} {value}, but spt3g reads {numbers[name]}"
             numbers = known
-        self.count.add(type_of(theirs), numbers["session_id"], numbers["frame_num"], moment_of(theirs))
+        session, number = numbers["session_id"], numbers["frame_num"]
+        self.count.add(type_of(theirs), session, number, moment_of(theirs), stream)
         return None
 
     def _end(self, size: int) -> None:
         """Look at what is left when the file has ended at byte `size`."""
         report = self.count.report
-        if size != report.bytes:
+        if not self.path.name.endswith(SUFFIX):
+            report.bytes = size
+        elif size != report.bytes:
             report.notes.append(f"it was changed while it was read: {report.bytes} bytes, then {size}")
             report.bytes = size
         if self.trouble is None:

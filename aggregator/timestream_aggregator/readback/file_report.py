@@ -1,7 +1,9 @@
-"""What `verify` finds out of one file, and how numbers are counted."""
+"""What is found out of one file, and how numbers are counted."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from timestream_aggregator.core.replay import NEVER_REPLAYED
 
 
 class LedgerVerdict(StrEnum):
@@ -39,6 +41,17 @@ class FileReport:
 
 
 @dataclass(slots=True)
+class Run:
+    """Numbers of a session that follow one another in a file; whether there are data frames among them."""
+
+    session: int
+    stream: str | None
+    first: int
+    last: int
+    data: bool = False
+
+
+@dataclass(slots=True)
 class Count:
     """Counts frames into a report. `gaps` are missing numbers with their session, `backs` steps back."""
 
@@ -46,12 +59,15 @@ class Count:
     repeated: int = 0  # frames at the beginning whose numbers the ledger leaves out
     gaps: list[tuple[int | None, int, int]] = field(default_factory=list[tuple[int | None, int, int]])
     backs: list[tuple[int | None, int, int]] = field(default_factory=list[tuple[int | None, int, int]])
+    runs: list[Run] = field(default_factory=list[Run])
     first_own: int | None = None  # of the frames after those
     last_own: int | None = None
     _session: int | None = None
     _highest: int | None = None  # since the count went back the last time
 
-    def add(self, kind: str, session: int | None, number: int | None, time: str | None) -> None:
+    def add(
+        self, kind: str, session: int | None, number: int | None, time: str | None, stream: str | None
+    ) -> None:
         """Count one frame."""
         report = self.report
         report.frames += 1
@@ -63,6 +79,8 @@ class Count:
                 report.last_frame_num = self._highest = None
         if number is not None:
             self._add_number(kind, number)
+            if session is not None:
+                self._add_to_runs(kind, session, stream, number)
         if time is not None:
             report.first_time = report.first_time or time
             report.last_time = time
@@ -88,3 +106,11 @@ class Count:
         if report.frames > self.repeated:
             self.first_own = number if self.first_own is None else self.first_own
             self.last_own = number
+
+    def _add_to_runs(self, kind: str, session: int, stream: str | None, number: int) -> None:
+        run = self.runs[-1] if self.runs else None
+        if run is None or (run.session, run.stream) != (session, stream) or number - run.last not in {0, 1}:
+            run = Run(session, stream, number, number)
+            self.runs.append(run)
+        run.last = number
+        run.data = run.data or kind in NEVER_REPLAYED

@@ -4,7 +4,7 @@ Whoever calls this gives the disk and the clock: a recorder the machine's, a tes
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -13,6 +13,7 @@ from timestream_aggregator.buffer import Buffer
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse
 from timestream_aggregator.core.acquisition import Recording
 from timestream_aggregator.core.file_facts import FileFacts
+from timestream_aggregator.core.files import MOST_OPEN
 from timestream_aggregator.core.sessions import KnownSession
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
@@ -29,6 +30,7 @@ from timestream_aggregator.writing.handoff import Handoff
 from timestream_aggregator.writing.patience import Patience
 from timestream_aggregator.writing.space import StorageWatch
 from timestream_aggregator.writing.stream_files import Observers, StreamFiles
+from timestream_aggregator.writing.tally import Board
 from timestream_aggregator.writing.telling import Telling
 from timestream_aggregator.writing.writer import Writer
 from timestream_api.ledger import Fact
@@ -47,7 +49,9 @@ class Parts:
     handoff: Handoff
     writer: Writer
     pulses: tuple[Pulse, ...]
-    output: StreamFiles
+    outputs: Sequence[StreamFiles]
+    board: Board
+    patience: Patience
     ledger: Ledger
     losses: Losses
     recovery: Recovery
@@ -110,9 +114,20 @@ def assemble(
         changed=changed,
     )
     patience = Patience(settings.max_stall, clock)
-    output = StreamFiles(
-        folder, settings.sync_interval, log, writing, observers=observers, patience=patience, clock=clock
-    )
+    board = Board()
+    outputs = [
+        StreamFiles(
+            folder,
+            settings.sync_interval,
+            log,
+            writing,
+            observers=observers,
+            patience=patience,
+            board=board,
+            clock=clock,
+        )
+        for _ in range(MOST_OPEN)
+    ]
     source = Source(settings, buffer, log, changed, clock)
 
     def resume(recording: Recording) -> None:
@@ -127,7 +142,7 @@ def assemble(
         buffer,
         Discards(losses),
         telling,
-        why=lambda: output.state.trouble or "a call to the disk does not return",
+        why=lambda: board.state.trouble or "a call to the disk does not return",
         max_stall=settings.max_stall,
         clock=clock,
     )
@@ -145,7 +160,8 @@ def assemble(
     )
     writer = Writer(
         handoff=handoff,
-        output=output,
+        outputs=outputs,
+        board=board,
         quarantine=Quarantine(root, disk),
         ledger=ledger,
         telling=telling,
@@ -163,7 +179,9 @@ def assemble(
         handoff=handoff,
         writer=writer,
         pulses=(source.pulse, framing, writing),
-        output=output,
+        outputs=outputs,
+        board=board,
+        patience=patience,
         ledger=ledger,
         losses=losses,
         recovery=recovery,

@@ -71,7 +71,7 @@ class Recorder:
         """
         parts = self._parts
         self._read_back_until = self._clock.monotonic() + read_back
-        parts.output.stop(DISK_PATIENCE)
+        parts.patience.stop(DISK_PATIENCE)
         parts.storage.stop()
         if not parts.recovery.caught_up.is_set():  # the writer waits for it
             parts.recovery.stop()
@@ -113,7 +113,7 @@ class Recorder:
     def incomplete(self) -> bool:
         """Whether the disk did not take all that was received before the end."""
         parts = self._parts
-        return parts.output.unwritten > 0 or parts.recovery.pending > 0 or self._writer.is_alive()
+        return parts.board.unwritten > 0 or parts.recovery.pending > 0 or self._writer.is_alive()
 
     def ill(self) -> str | None:
         """Return why a restart would help, or None. A failing disk or a silent sender is no reason."""
@@ -129,7 +129,7 @@ class Recorder:
 
     def report(self) -> api.Report:
         """Return what there is to say now."""
-        seen, output = self._parts.framer.state, self._parts.output.state
+        seen, output = self._parts.framer.state, self._parts.board.state
         lost, read_back = self._parts.losses.state, self._parts.readback.state
         return api.Report(
             time=self._clock.utc(),
@@ -167,8 +167,8 @@ class Recorder:
     def _await(self, writer: threading.Thread) -> None:
         """Wait until the writer is done; not for a disk that hangs, for no signal ends a call that does."""
         seen = None
-        while writer.is_alive() and seen is not self._parts.output.state:
-            seen = self._parts.output.state
+        while writer.is_alive() and seen is not self._parts.board.state:
+            seen = self._parts.board.state
             writer.join(DISK_PATIENCE + _PATIENCE)
         if writer.is_alive():
             self._log.error("the disk hangs", extra={"buffered": self._parts.buffer.state().bytes})
@@ -197,7 +197,7 @@ class Recorder:
         """Return what the writer met: a call that fails, or one that does not return."""
         away = self._parts.handoff.away
         hangs = f"a call to the disk has not returned for {away:.0f} s" if away >= HEALTHY else None
-        return self._parts.output.state.trouble or hangs
+        return self._parts.board.state.trouble or hangs
 
 
 def _acquisition(snapshot: Snapshot) -> api.AcquisitionReport | None:

@@ -149,7 +149,7 @@ class Run:
     def discarded(self) -> int:
         """How many frames were discarded because the disk took nothing, noted or about to be."""
         noted = [fact for fact in self.facts if isinstance(fact, Loss) and fact.cause == LossCause.DISK]
-        waiting = self._parts.output._discards, self._parts.handoff._discards  # pyright: ignore[reportPrivateUsage]
+        waiting = [each._discards for each in (*self._parts.outputs, self._parts.handoff)]  # pyright: ignore[reportPrivateUsage]
         return sum(fact.count for fact in noted if not fact.path) + sum(each.count for each in waiting)
 
     @property
@@ -177,7 +177,7 @@ class Run:
 
     def give_up_after(self, seconds: float) -> None:
         """Give a failing disk only so much longer, as a recorder that has to stop does."""
-        self._parts.output.stop(seconds)
+        self._parts.patience.stop(seconds)
 
     def close(self) -> None:
         """Give back what the process would have given back by ending."""

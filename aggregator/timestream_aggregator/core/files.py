@@ -19,6 +19,7 @@ from timestream_api.settings import RecorderSettings
 from timestream_api.values import Layout
 
 OBSERVATION: Final = "O"
+MOST_OPEN: Final = 4  # acquisitions at a time
 _MOST_BASES: Final = 1024
 
 
@@ -31,7 +32,7 @@ class Rules:
     stream_id: str = "stream"
     layout: Layout = Layout.TIMESTAMP
     max_file_bytes: int | None = None
-    most_open: int = 1  # acquisitions at a time
+    most_open: int = MOST_OPEN
 
     @classmethod
     def from_settings(cls, settings: RecorderSettings) -> "Rules":

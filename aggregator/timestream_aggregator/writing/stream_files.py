@@ -23,9 +23,9 @@ from timestream_aggregator.ledger.losses import Discards, Losses
 from timestream_aggregator.writing.patience import RETRY_FIRST, Patience
 from timestream_aggregator.writing.tally import (
     Acquired,
+    Board,
     Copy,
     Current,
-    FilesState,
     Kept,
     Last,
     Recordable,
@@ -99,7 +99,7 @@ class Observers:
 
 
 class StreamFiles:
-    """One stream's files, one open at a time. For the writer's thread, but for `state` and `stop()`."""
+    """The files of one acquisition after another, one open at a time. For the writer's thread."""
 
     def __init__(
         self,
@@ -110,9 +110,10 @@ class StreamFiles:
         *,
         observers: Observers,
         patience: Patience,
+        board: Board,
         clock: Clock = SYSTEM,
     ) -> None:
-        """Make one; no callback of `observers` may block."""
+        """Make one; no callback of `observers` may block. The files of a stream share `board` and `patience`."""
         self._folder = folder
         self._sync_interval = sync_interval
         self._log = log
@@ -121,8 +122,8 @@ class StreamFiles:
         self._ledger = observers.ledger
         self._tell = observers
         self._patience = patience
+        self._board = board
         self._discards = Discards(observers.losses)
-        self.unwritten = 0  # frames discarded since the recorder had to stop
         self._wanted: FileId | None = None
         self._acquired = Acquired(self._clock.utc())
         self._file: StagedFile | None = None
@@ -134,7 +135,6 @@ class StreamFiles:
         self._head: Copy | None = None  # the last Observation frame that this acquisition has in a file
         self._gathered: list[Recordable] = []
         self._gathered_size = 0
-        self.state = FilesState()
 
     def arrived(self, at: float) -> None:
         """Take note that the frames that follow arrived `at` that Unix time. All before are written."""
@@ -185,10 +185,6 @@ class StreamFiles:
             self._let_go(self._file, reason)
         self._slot = advance(self._slot, Happening.ENDED)
 
-    def stop(self, patience: float) -> None:
-        """Give up `patience` seconds from now if the disk still fails then. Any thread may call this."""
-        self._patience.stop(patience)
-
     def finish(self) -> None:
         """Tell of what is not told yet."""
         self._discards.tell()
@@ -199,7 +195,7 @@ class StreamFiles:
         frames = [frame for frame in self._gathered if not isinstance(frame, Copy)]
         for frame in frames:
             self._discards.add(frame.frame_num, self._acquired.session_id, self._patience.why)
-        self.unwritten += len(frames)
+        self._board.unwritten += len(frames)
         self._gathered.clear()
         self._gathered_size = 0
 
@@ -277,7 +273,7 @@ class StreamFiles:
                 if attempt + 1 < ATTEMPTS:
                     self._clock.sleep(RETRY_FIRST)
             else:
-                self._gone()
+                self._gone(file)
                 return
         self._leave(file)
 
@@ -290,7 +286,7 @@ class StreamFiles:
 
     def _leave(self, file: StagedFile) -> None:
         """Leave what the file holds in the staging folder, for recovery; nobody else gets its name."""
-        self._gone()
+        self._gone(file)
         file.close()
         if file.settled:  # only its staged name is too many
             self._tell.left(file.path.name, None)
@@ -305,11 +301,12 @@ class StreamFiles:
         self._ledger.note(left)
         self._tell.left(file.path.name, left)
 
-    def _gone(self) -> None:
+    def _gone(self, file: StagedFile) -> None:
         """Take note that there is no file any more; where one failed another is wanted."""
         self._file = None
         self._slot = advance(self._slot, Happening.LET_GO)
-        self.state = replace(self.state, current=None)
+        if self._board.state.current is not None and self._board.state.current.path == file.wanted.path:
+            self._board.state = replace(self._board.state, current=None)
         self._tell.changed()
 
     def _tell_opened(self, file: StagedFile) -> None:
@@ -320,7 +317,7 @@ class StreamFiles:
     def _tell_published(self, file: StagedFile, published: FileId, reason: CloseReason) -> None:
         """Tell of a file that has its final name on the disk."""
         last = Last(self._facts(file, published), self._clock.utc(), reason)
-        self.state = replace(self.state, last=last, files=self.state.files + 1)
+        self._board.state = replace(self._board.state, last=last, files=self._board.state.files + 1)
         self._ledger.note(self._tally.published(last, self._acquired))
         self._ledger.write(sync=True)
         self._log.info(
@@ -354,11 +351,11 @@ class StreamFiles:
         self._gathered_size = sum(frame.size for frame in self._gathered)
         self._tally.add(done, self._arrived)
         self._unsynced = True
-        self.state = replace(
-            self.state,
+        self._board.state = replace(
+            self._board.state,
             current=Current(file.wanted.path, self._acquired.opened, file.frames, file.size),
-            frames=self.state.frames + len(done),
-            size=self.state.size + sum(frame.size for frame in done),
+            frames=self._board.state.frames + len(done),
+            size=self._board.state.size + sum(frame.size for frame in done),
         )
 
     def _retry(self, step: Callable[[], None]) -> bool:
@@ -381,18 +378,18 @@ class StreamFiles:
     def _note_trouble(self, error: OSError) -> None:
         trouble = f"writing fails: {error.strerror or error}"
         self._patience.failed(error)
-        if trouble != self.state.trouble:
+        if trouble != self._board.state.trouble:
             self._log.error("the disk fails, the sender is held back", extra={"why": str(error)})
             self._ledger.note(Trouble(why=str(error)))
         self._ledger.write()
-        self.state = replace(self.state, trouble=trouble)
+        self._board.state = replace(self._board.state, trouble=trouble)
         self._tell.changed()
 
     def _note_success(self) -> None:
         self._patience.over()
-        if self.state.trouble is not None:
+        if self._board.state.trouble is not None:
             self._tell.healed()
-            self._log.warning("the disk works again", extra={"after": self.state.trouble})
-            self._ledger.note(TroubleOver(after=self.state.trouble))
-            self.state = replace(self.state, trouble=None)
+            self._log.warning("the disk works again", extra={"after": self._board.state.trouble})
+            self._ledger.note(TroubleOver(after=self._board.state.trouble))
+            self._board.state = replace(self._board.state, trouble=None)
             self._tell.changed()

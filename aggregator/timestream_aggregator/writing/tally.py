@@ -90,6 +90,14 @@ class FilesState:
 
 
 @dataclass(slots=True)
+class Board:
+    """Where all files of a stream say how they stand."""
+
+    state: FilesState = FilesState()
+    unwritten: int = 0  # frames discarded since the recorder had to stop
+
+
+@dataclass(slots=True)
 class Tally:
     """The frames in a file that stand in no earlier one. Times of arrival are Unix seconds."""
 

@@ -4,7 +4,7 @@ It alone uses the files. A call to the disk may hold it for ever: nobody but the
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
@@ -14,7 +14,7 @@ from timestream_aggregator.disk.quarantine import Kept, Quarantine
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.writing.handoff import Handoff, PutAside, Step
 from timestream_aggregator.writing.stream_files import StreamFiles
-from timestream_aggregator.writing.tally import Acquired
+from timestream_aggregator.writing.tally import Acquired, Board
 from timestream_aggregator.writing.telling import Telling
 from timestream_api import ledger as facts
 from timestream_api.report import CloseReason
@@ -29,7 +29,8 @@ class Writer:
         self,
         *,
         handoff: Handoff,
-        output: StreamFiles,
+        outputs: Sequence[StreamFiles],
+        board: Board,
         quarantine: Quarantine,
         ledger: Ledger,
         telling: Telling,
@@ -44,7 +45,8 @@ class Writer:
         `unread` tells at the end how many bytes had arrived and were not taken.
         """
         self._handoff = handoff
-        self._output = output
+        self._outputs = outputs
+        self._board = board
         self._quarantine = quarantine
         self._ledger = ledger
         self._telling = telling
@@ -65,43 +67,51 @@ class Writer:
         self._pulse.beat()
         batch = self._handoff.take(self._patience())
         if batch is not None:
-            self._output.arrived(batch.arrived)
+            for output in self._outputs:
+                output.arrived(batch.arrived)
             for action in batch.actions:
                 self._carry_out(action)
-            self._output.flush()
+            self._flush()
             self._handoff.done()
-        self._output.sync_if_due()
+        for output in self._outputs:
+            output.sync_if_due()
         self._write_ledger()
         return not self._handoff.over
 
     def end(self) -> None:
         """Publish what there is, and say that the run is over."""
-        self._output.close(CloseReason.STOPPED)
-        self._output.finish()
-        if self._output.unwritten:
-            self._log.error("stopped without writing everything", extra={"frames": self._output.unwritten})
+        for output in self._outputs:
+            output.close(CloseReason.STOPPED)
+            output.finish()
+        unwritten = self._board.unwritten
+        if unwritten:
+            self._log.error("stopped without writing everything", extra={"frames": unwritten})
         with self._pulse.waiting_for("what happens to published files"):
             self._after()
-        self._ledger.note(facts.Stopped(unwritten=self._output.unwritten, unread=self._unread()))
+        self._ledger.note(facts.Stopped(unwritten=unwritten, unread=self._unread()))
         with self._pulse.waiting_for("the disk"):
             self._ledger.close()
 
     def _carry_out(self, action: Step) -> None:
         match action:
             case Write():
-                self._output.write(action.frame, observation=action.frame.type == OBSERVATION)
+                self._outputs[action.key].write(action.frame, observation=action.frame.type == OBSERVATION)
             case Open():
                 acquired = Acquired(utc(action.at.wall), action.session_id, action.stream_id)
-                self._output.open(action.file, acquired)
+                self._outputs[action.key].open(action.file, acquired)
             case WriteHead():
-                self._output.begin_with(action.data)
+                self._outputs[action.key].begin_with(action.data)
             case Close():
-                self._output.close(action.reason)
+                self._outputs[action.key].close(action.reason)
             case Note():
                 self._telling.tell(action.fact)
             case PutAside():
-                self._output.flush()
+                self._flush()
                 self._put_aside(action)
+
+    def _flush(self) -> None:
+        for output in self._outputs:
+            output.flush()
 
     def _put_aside(self, piece: PutAside) -> None:
         """Keep a damaged piece of the stream, and say so; if that fails, say that and go on."""
@@ -122,5 +132,5 @@ class Writer:
 
     def _patience(self) -> float:
         """Return for how long nothing is due."""
-        due = self._output.sync_due()
-        return LOOK_UP if due is None else max(0.0, min(LOOK_UP, due - self._clock.monotonic()))
+        due = [when for output in self._outputs if (when := output.sync_due()) is not None]
+        return max(0.0, min([LOOK_UP, *(when - self._clock.monotonic() for when in due)]))

@@ -90,8 +90,16 @@ def test_end_ends_the_acquisition_and_forgets_its_metadata() -> None:
     assert desk.receive(S2, at=2) == ["open 17000/2023-11-14-22-13-22_000.g3", "write S2"]
 
 
-def test_a_change_of_session_ends_the_acquisition_and_forgets_its_metadata() -> None:
+def test_a_frame_of_another_session_opens_a_file_beside_the_first_without_its_metadata() -> None:
     desk = Decisions()
+    desk.all(O1, S1)
+
+    assert desk.receive(make("S1", session=8), at=1) == ["open 17000/2023-11-14-22-13-21_000.g3", "write S1"]
+    assert desk.receive(S2, at=2) == ["write S2"]
+
+
+def test_where_one_file_may_be_open_a_change_of_session_ends_the_acquisition() -> None:
+    desk = Decisions(Rules(time_per_file=600, frame_gap=5, most_open=1))
     desk.all(O1, S1)
 
     assert desk.receive(make("S1", session=8), at=1) == [
@@ -243,7 +251,7 @@ def test_two_acquisitions_in_one_second_go_on_with_the_numbers() -> None:
 
 
 def test_a_session_that_comes_back_goes_on_with_its_numbers() -> None:
-    desk = Decisions(Rules(time_per_file=600, frame_gap=5, layout=Layout.SESSION))
+    desk = Decisions(Rules(time_per_file=600, frame_gap=5, layout=Layout.SESSION, most_open=1))
     desk.receive(make("S1", session=7))
     desk.receive(make("S1", session=8), at=1)
 

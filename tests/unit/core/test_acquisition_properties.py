@@ -131,7 +131,7 @@ class World:
 
     def __init__(self, layout: Layout, most: int | None) -> None:
         self.most = most
-        self.recording = Recording(Rules(LONGEST, GAP, "stream", layout, most))
+        self.recording = Recording(Rules(LONGEST, GAP, "stream", layout, most, most_open=1))
         self.sender, self.disk, self.model = Sender(), Disk(), Model()
         self.now, self.serial, self.session = 0.0, 0, 7
         self.numbers: dict[int, int] = {}

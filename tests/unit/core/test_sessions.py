@@ -108,7 +108,7 @@ def test_a_repeated_scan_is_known_after_frames_of_another_session() -> None:
 
 
 def test_a_later_file_of_a_session_begins_with_its_own_metadata_after_frames_of_another() -> None:
-    desk = Decisions()
+    desk = Decisions(Rules(time_per_file=600, frame_gap=5, most_open=1))
     desk.all(numbered("O", 0), numbered("S", 1), numbered("O", 0, B))
 
     assert desk.receive(numbered("S", 2), at=1)[-2:] == ["head O0", "write S2"]

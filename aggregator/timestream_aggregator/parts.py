@@ -5,20 +5,21 @@ Whoever calls this gives the disk and the clock: a recorder the machine's, a tes
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Final
 
 from timestream_aggregator.buffer import Buffer
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse
 from timestream_aggregator.core.file_facts import FileFacts
+from timestream_aggregator.core.naming import parse
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.marked import marked
 from timestream_aggregator.disk.quarantine import Quarantine
 from timestream_aggregator.ledger.file import Ledger
-from timestream_aggregator.ledger.losses import Losses
-from timestream_aggregator.ledger.recent import History, read
+from timestream_aggregator.ledger.losses import Losses, Lost
+from timestream_aggregator.ledger.memory import Memory
+from timestream_aggregator.ledger.state import remember
 from timestream_aggregator.network.source import Source
 from timestream_aggregator.readback.readback import Readback
 from timestream_aggregator.recovery.recovery import Recovery
@@ -27,6 +28,7 @@ from timestream_aggregator.writing.space import StorageWatch
 from timestream_aggregator.writing.stream_files import Observers, StreamFiles
 from timestream_aggregator.writing.writer import Resumed, Writer
 from timestream_api.ledger import Fact
+from timestream_api.report import LossCause, Totals
 from timestream_api.settings import RecorderSettings
 
 RECOVERY_PATIENCE: Final = 20.0  # seconds; what comes meanwhile is buffered
@@ -46,6 +48,8 @@ class Parts:
     recovery: Recovery
     readback: Readback
     storage: StorageWatch
+    before: Totals
+    """Of all runs before."""
 
 
 def assemble(
@@ -77,12 +81,12 @@ def assemble(
     folder = DataFolder(root, disk)
     folder.prepare()
     buffer = buffer or Buffer(settings.buffer_bytes, clock)
-    ledger = Ledger(root, settings.stream_id, log, disk, clock)
+    memory = remember(root, settings.stream_id, f"{settings.address}:{settings.port}", disk, log)
+    before, unverified = memory.totals, list(memory.unverified.values())
+    ledger = Ledger(root, settings.stream_id, log, disk, clock, memory=memory)
     losses = Losses(ledger, log, clock)
     tell = _teller(ledger, changed)
-    history = partial(_history, settings, disk, log)
-    earlier = history()
-    for path in earlier.paths:
+    for path in memory.names.values():
         folder.reserve(path)  # whoever had that name may have been fetched away
     readback = Readback(root, tell, log)
     read_back = readback.add if settings.verify else _leave_unread
@@ -90,7 +94,7 @@ def assemble(
         folder,
         tell,
         log,
-        earlier=earlier,
+        earlier=memory,
         losses=losses,
         published=read_back,
     )
@@ -111,9 +115,10 @@ def assemble(
     def resume() -> Resumed | None:
         """Return what an earlier run recorded last, once all that it left is recovered, or that takes too long."""
         clock.wait(recovery.caught_up, RECOVERY_PATIENCE)
-        for written in earlier.unverified.values():
-            read_back(written)
-        return _resumed(history())
+        for written in unverified:
+            if parse(written.path) is not None:
+                read_back(written)
+        return _resumed(memory, losses)
 
     writer = Writer(
         settings,
@@ -130,7 +135,7 @@ def assemble(
         clock=clock,
     )
     storage = StorageWatch(root, settings.min_free_bytes, log)
-    return Parts(buffer, source, writer, writing, output, ledger, losses, recovery, readback, storage)
+    return Parts(buffer, source, writer, writing, output, ledger, losses, recovery, readback, storage, before)
 
 
 def _teller(ledger: Ledger, changed: Callable[[], None]) -> Callable[[Fact], None]:
@@ -144,18 +149,16 @@ def _teller(ledger: Ledger, changed: Callable[[], None]) -> Callable[[Fact], Non
     return tell
 
 
-def _history(settings: RecorderSettings, disk: Disk, log: logging.Logger) -> History:
-    try:
-        return read(settings.data_dir, settings.stream_id, disk)
-    except OSError as error:
-        log.warning("the ledger cannot be read", extra={"why": str(error)})
-        return History()
-
-
-def _resumed(history: History) -> Resumed | None:
-    if history.session_id is None or history.highest is None:
+def _resumed(memory: Memory, losses: Losses) -> Resumed | None:
+    """Return where the session goes on that was recorded last; what came of any and was not written is lost."""
+    for session in list(memory.sessions):
+        for first, last in session.unwritten:
+            lost = Lost(last - first + 1, LossCause.RESTART, session.session_id, first, last)
+            losses.note(replace(lost, stream_id=session.stream_id))
+    last = memory.sessions[-1] if memory.sessions else None
+    if last is None or last.accounted is None:
         return None
-    return Resumed(history.session_id, history.highest)
+    return Resumed(last.session_id, last.accounted)
 
 
 def _leave_unread(_: FileFacts) -> None:

@@ -59,8 +59,8 @@ class Recorder:
 
     def start(self) -> None:
         """Begin to connect and to record."""
-        source = f"{self._settings.address}:{self._settings.port}"
-        self._parts.ledger.note(Started(version=VERSION, source=source, pod=os.environ.get("POD_NAME")))
+        ledger = self._parts.ledger
+        ledger.note(Started(version=VERSION, source=ledger.memory.source, pod=os.environ.get("POD_NAME")))
         for thread in (self._source, self._writer, *self._others, self._readback):
             thread.start()
 
@@ -129,7 +129,7 @@ class Recorder:
     def report(self) -> api.Report:
         """Return what there is to say now."""
         seen, output = self._parts.writer.state, self._parts.output.state
-        lost, read_back = self._parts.losses.state, self._parts.readback.state
+        read_back, memory = self._parts.readback.state, self._parts.ledger.memory
         return api.Report(
             time=self._clock.utc(),
             started_at=self._started_at,
@@ -140,23 +140,29 @@ class Recorder:
             acquisition=_acquisition(seen.acquisition),
             current_file=_current(output),
             last_file=output.last and _last(output.last, read_back.outcomes),
-            totals=api.Totals(
-                files=output.files,
-                recovered=self._parts.recovery.count,
-                frames=output.frames,
-                bytes=output.size,
-                verified=read_back.good,
-                bad_files=read_back.bad,
-                lost=lost.count,
-                duplicates=seen.notes.get(NoteKind.DUPLICATE, 0),
-                quarantined=seen.quarantined,
-                gaps=seen.notes.get(NoteKind.GAP, 0),
-            ),
-            last_bad_file=read_back.latest_bad,
-            last_loss=lost.latest,
+            totals=_sum(self._parts.before, self._parts.recovery.content, self.since_start()),
+            last_bad_file=next(iter(memory.bad[-1:]), None),
+            last_loss=self._parts.losses.state.latest,
             last_put_aside=seen.put_aside,
             storage=self._disk(output),
             buffer=self._parts.buffer.state(),
+        )
+
+    def since_start(self) -> api.Totals:
+        """Return the counts of this run alone."""
+        seen, output = self._parts.writer.state, self._parts.output.state
+        read_back = self._parts.readback.state
+        return api.Totals(
+            files=output.files,
+            recovered=self._parts.recovery.count,
+            frames=output.frames,
+            bytes=output.size,
+            verified=read_back.good,
+            bad_files=read_back.bad,
+            lost=self._parts.losses.state.count,
+            duplicates=seen.notes.get(NoteKind.DUPLICATE, 0),
+            quarantined=seen.quarantined,
+            gaps=seen.notes.get(NoteKind.GAP, 0),
         )
 
     def _thread(self, name: str, loop: Callable[[], None]) -> threading.Thread:
@@ -190,6 +196,12 @@ class Recorder:
         if seen is None or output.trouble is None:
             return seen
         return seen.model_copy(update={"writable": False, "trouble": output.trouble})
+
+
+def _sum(*parts: api.Totals) -> api.Totals:
+    return api.Totals(
+        **{name: sum(getattr(part, name) for part in parts) for name in api.Totals.model_fields}
+    )
 
 
 def _acquisition(snapshot: Snapshot) -> api.AcquisitionReport | None:

@@ -39,6 +39,8 @@ Short = Annotated[str, _cut_at(64)]
 Text = Annotated[str, _cut_at(256)]
 Path = Annotated[str, _cut_at(300)]
 Time = Annotated[datetime, AfterValidator(_utc)]
+Number = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
+"""session_id or frame_num, as frames hold them."""
 Crc = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
 
 
@@ -91,9 +93,10 @@ class Loss(_Fact):
 
     kind: Literal["loss"] = "loss"
     count: Count
-    session_id: int | None = None
-    first: int | None = Field(default=None, description="First missing frame_num")
-    last: int | None = Field(default=None, description="Last missing frame_num")
+    session_id: Number | None = None
+    stream_id: Short | None = None
+    first: Number | None = Field(default=None, description="First missing frame_num")
+    last: Number | None = Field(default=None, description="Last missing frame_num")
     cause: Short | None = Field(default=None, description="The probable one: a LossCause")
     why: Text | None = Field(default=None, description="What the disk says, where it is the cause")
     path: Path | None = Field(default=None, description="The file whose bytes the disk lost")
@@ -104,17 +107,17 @@ class Duplicate(_Fact):
 
     kind: Literal["duplicate"] = "duplicate"
     type: Short
-    session_id: int | None = None
-    frame_num: int | None = None
+    session_id: Number | None = None
+    frame_num: Number | None = None
 
 
 class Renumbered(_Fact):
     """The streamer's frame_num went back within a session. The frames are recorded all the same."""
 
     kind: Literal["renumbered"] = "renumbered"
-    session_id: int | None = None
-    last: int = Field(description="The number before")
-    first: int = Field(description="The number after")
+    session_id: Number | None = None
+    last: Number = Field(description="The number before")
+    first: Number = Field(description="The number after")
 
 
 class Renamed(_Fact):
@@ -123,7 +126,7 @@ class Renamed(_Fact):
     kind: Literal["renamed"] = "renamed"
     base: Path
     stream_id: Short | None = None
-    session_id: int | None = None
+    session_id: Number | None = None
 
 
 class UnknownFlowControl(_Fact):
@@ -155,9 +158,10 @@ class _File(_Fact):
     bytes: Count
     frames: Count
     crc32c: Crc = Field(alias="crc32c", description="CRC-32C of the whole file, hexadecimal")
-    session_id: int | None = None
-    first_frame_num: int | None = None
-    last_frame_num: int | None = None
+    session_id: Number | None = None
+    stream_id: Short | None = Field(default=None, description="sostream_id, as it may be in a name")
+    first_frame_num: Number | None = None
+    last_frame_num: Number | None = None
 
 
 class Published(_File):
@@ -165,7 +169,6 @@ class Published(_File):
 
     kind: Literal["published"] = "published"
     repeated: Count = Field(default=0, description="Of the frames, how many an earlier file holds too")
-    stream_id: Short | None = Field(default=None, description="sostream_id that the streamer gave")
     first_frame_time: Time | None = Field(default=None, description="When its first frame arrived")
     last_frame_time: Time | None = Field(default=None, description="When its last frame arrived")
     reason: CloseReason

@@ -123,7 +123,7 @@ class LastPutAside(Model):
 
 
 class Totals(Model):
-    """Counts since the recorder started."""
+    """Counts over the whole life of the stream, all runs of its recorder together."""
 
     files: Count = Field(default=0, description="Files published")
     verified: Count = Field(default=0, description="Files read back through spt3g")
@@ -173,7 +173,7 @@ class Report(Model):
     acquisition: AcquisitionReport | None = Field(default=None, description="The running acquisition, if any")
     current_file: CurrentFile | None = Field(default=None, description="The file being written, if any")
     last_file: LastFile | None = Field(default=None, description="The file published last, if any")
-    totals: Totals = Field(default=Totals(), description="Counts since the recorder started")
+    totals: Totals = Field(default=Totals(), description="Counts over the life of the stream")
     last_bad_file: Name | None = Field(
         default=None, description="The file found last that does not hold what was received"
     )

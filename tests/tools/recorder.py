@@ -119,11 +119,19 @@ class Recorder:
         return self.wait_for(lambda report: report.connection.state is ConnectionState.CONNECTED)
 
     def recorded(self, frames: int, timeout: float = PATIENCE, *, quarantined: int = 0) -> Report:
-        """Wait until it has recorded `frames` frames, and put aside so many pieces, which it may tell later."""
+        """Wait until it has recorded `frames` frames, and put aside so many pieces, since it started."""
         return self.wait_for(
-            lambda report: report.totals.frames >= frames and report.totals.quarantined >= quarantined,
+            lambda _: (
+                self.metric("recorded_frames") >= frames and self.metric("quarantined_pieces") >= quarantined
+            ),
             timeout,
         )
+
+    def metric(self, name: str) -> float:
+        """Return a counter's value."""
+        line = f"timestream_{name}_total "
+        text = self._get("/metrics")[1].decode()
+        return next(float(row.removeprefix(line)) for row in text.splitlines() if row.startswith(line))
 
     def probe(self, page: str) -> int:
         """Return the HTTP status of a page."""

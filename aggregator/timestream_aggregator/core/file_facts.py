@@ -15,6 +15,7 @@ class FileFacts:
     session_id: int | None = None
     first_frame_num: int | None = None
     last_frame_num: int | None = None
+    stream_id: str | None = None  # sostream_id, as it may be in a name
 
     @property
     def crc32c(self) -> str:
@@ -29,6 +30,7 @@ class FileFacts:
             "frames": self.frames,
             "crc32c": self.crc32c,
             "session_id": self.session_id,
+            "stream_id": self.stream_id,
             "first_frame_num": self.first_frame_num,
             "last_frame_num": self.last_frame_num,
         }

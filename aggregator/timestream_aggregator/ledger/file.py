@@ -3,24 +3,26 @@
 Any thread may tell it something, and write; the writer's does so all the time. A disk that takes nothing
 never holds recording up: lines wait in a bounded queue, and those that found no room there are counted in the
 next line. Each line is one write at the end of the file, which the kernel never mixes with another's.
+What a start has to know of all that is kept in a memory, whose own file follows the lines: it never tells more.
 """
 
 import errno
 import logging
-import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.clock import SYSTEM, Clock
-from timestream_aggregator.disk.calls import Disk, open_file
+from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.layout import own
+from timestream_aggregator.ledger.memory import Memory
+from timestream_aggregator.ledger.reading import NAME, Place, read_on
+from timestream_aggregator.ledger.state import encode, learn, replace, state_path
 from timestream_api.ledger import Fact, Line, Torn, decode
 
-NAME: Final = "ledger.jsonl"
 MOST_WAITING: Final = 1000  # lines
 RETRY_AFTER: Final = 1.0  # seconds
 _BLOCK: Final = 1 << 16
@@ -40,7 +42,13 @@ class Ledger:
         log: logging.Logger,
         disk: Disk | None = None,
         clock: Clock = SYSTEM,
+        *,
+        memory: Memory | None = None,
     ) -> None:
+        """Make one; a `memory` learns what is told, and is kept for the next start."""
+        self._root = root
+        self._kept = memory is not None
+        self.memory = memory or Memory(stream_id)
         self.path = own(root, NAME)
         self._stream_id = stream_id
         self._log = log
@@ -55,6 +63,7 @@ class Ledger:
         self._closed = False
         self._begun = False  # the file ends in a piece of a line
         self._unsynced = False
+        self._unsaved = False  # the memory's file is behind the lines
         self._not_before = 0.0
         self._told: str | None = None  # the failure that the log has heard of
 
@@ -67,11 +76,13 @@ class Ledger:
         with self._queueing:
             if self._closed:
                 raise ClosedLedgerError(errno.EBADF, "the ledger is closed", str(self.path))
+            when = at or self._clock.utc()
+            self.memory.add(fact, when, mine=True)
             if len(self._queue) >= MOST_WAITING:
                 self._dropped += 1
                 return
             line = Line(
-                time=at or self._clock.utc(),
+                time=when,
                 stream=self._stream_id,
                 run=self.run,
                 dropped=self._dropped,
@@ -92,8 +103,11 @@ class Ledger:
                 if self.pending:
                     self._write()
                 if sync and self._unsynced:
-                    self._unsynced = False
                     self._disk.sync_data(self._fd)
+                    self._save(sync=True)
+                    self._unsynced = False
+                elif self._unsaved:
+                    self._save(sync=False)
             except OSError as error:
                 self._note_failure(error)
 
@@ -117,25 +131,43 @@ class Ledger:
             self._let_go()
         if self._fd < 0:
             self._fd = self._open()
+        end = self.memory.place.at
         while self._queue:
-            self._append(self._queue[0].encode())
+            end += self._append(self._queue[0].encode())
             self._queue.popleft()
         self._told = None
+        if self._disk.size(self._fd) == end:
+            self.memory.place.at = end
+        else:  # others write here, too
+            with self._queueing:
+                learn(self.memory, self._root, self._disk, self.run)
+
+    def _save(self, *, sync: bool) -> None:
+        """Bring the memory's file up to the lines, once all of what it would tell is in those."""
+        with self._queueing:
+            if self._queue:
+                return
+            data = encode(self.memory)
+        if self._kept:
+            path = state_path(self._root, self._stream_id, self.memory.source)
+            replace(self._disk, path, data, sync=sync)
+        self._unsaved = False
 
     def _let_go(self) -> None:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             self._disk.close(fd)
 
-    def _append(self, line: bytes) -> None:
-        """Write one line, in one call; one that began and was not ended gets an end first."""
+    def _append(self, line: bytes) -> int:
+        """Write one line, in one call, and return its length; one that began and was not ended gets an end first."""
         data = b"\n" + line if self._begun else line
         written = self._disk.append(self._fd, data)
-        self._unsynced = True
+        self._unsynced = self._unsaved = True
         if written < len(data):
             self._begun = self._begun or written > 0
             raise OSError(errno.ENOSPC, "the disk took a piece of a line", str(self.path))
         self._begun = False
+        return written
 
     def _open(self) -> int:
         """Return a descriptor of the file, which ends in a whole line or is known not to."""
@@ -145,6 +177,9 @@ class Ledger:
             self._disk.sync_folder(self.path.parent)
             self._mend(fd)
             self._disk.lock_shared(fd)
+            self.memory.place.name = NAME
+            size = self._disk.size(fd)
+            self.memory.place.at = min(self.memory.place.at, size) if self._kept else size
         except OSError:
             self._disk.close(fd)
             raise
@@ -199,18 +234,14 @@ class Ledger:
             self._log.error("the ledger cannot be written, its lines wait", extra={"why": str(error)})
 
 
-def lines(root: Path) -> Iterator[Line]:
-    """Yield the lines of the ledger of a data folder that can be read, none if it has no ledger.
+def lines(root: Path, unreadable: Callable[[], None] = lambda: None) -> Iterator[Line]:
+    """Yield the lines of the ledger of a data folder, none if it has no ledger; `unreadable` is told of others.
 
     Raises:
         OSError: there is one, and it cannot be read.
     """
-    try:
-        fd = open_file(own(root, NAME), os.O_RDONLY)
-    except FileNotFoundError:
-        return
-    with os.fdopen(fd, encoding="utf-8", errors="replace", newline="\n") as file:
-        for text in file:
-            line = decode(text)
-            if line is not None:
-                yield line
+    for line in map(decode, read_on(root, Place(), Disk())):
+        if line is None:
+            unreadable()
+        else:
+            yield line

@@ -24,6 +24,7 @@ class Lost:
     last: int | None = None
     why: str | None = None
     path: str | None = None
+    stream_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Losses:
             count=lost.count,
             cause=lost.cause,
             session_id=lost.session_id,
+            stream_id=lost.stream_id,
             first=lost.first,
             last=lost.last,
             why=lost.why,

@@ -1,6 +1,5 @@
 """What the ledger of a data folder tells, gathered for people: each file, and what is in no file."""
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,9 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.core.file_facts import FileFacts
-from timestream_aggregator.disk.calls import open_file
-from timestream_aggregator.disk.layout import own
-from timestream_aggregator.ledger.file import NAME
+from timestream_aggregator.disk.calls import Disk
+from timestream_aggregator.ledger.reading import Place, files, read_on
 from timestream_api.ledger import (
     Duplicate,
     Line,
@@ -27,7 +25,7 @@ from timestream_api.ledger import (
 MOST_PIECES: Final = 1000
 """Quarantined pieces that are kept one by one; of others only count and bytes."""
 _WANTED: Final = tuple(
-    f'"{word}"'.encode()
+    f'"{word}"'
     for word in (
         *("published", "recovered", "verified", "removed", "loss", "duplicate", "quarantined", "renumbered"),
         "dropped",  # a key of any kind of line
@@ -93,28 +91,18 @@ class LedgerSummary:
     quarantined: int = 0  # pieces
     quarantined_bytes: int = 0
     dropped: int = 0  # lines that could not be kept
-    _read: int = 0
+    _read: Place = field(default_factory=Place)
     _by_session: dict[int | None, list[FrameRange]] = field(
         default_factory=dict[int | None, list[FrameRange]]
     )
 
-    @property
-    def path(self) -> Path:
-        """The ledger's file."""
-        return own(self.root, NAME)
-
     def update(self) -> None:
         """Read what has been added. OSError: it cannot be read."""
-        with os.fdopen(open_file(self.path, os.O_RDONLY), "rb") as file:
-            file.seek(self._read)
-            for text in file:
-                if not text.endswith(b"\n"):
-                    return  # it is being written
-                self._read += len(text)
-                line = decode(text.decode(errors="replace")) if any(w in text for w in _WANTED) else None
-                if line is not None:
-                    self.dropped += line.dropped
-                    self._take(line)
+        for text in read_on(self.root, self._read, Disk()):
+            line = decode(text) if any(word in text for word in _WANTED) else None
+            if line is not None:
+                self.dropped += line.dropped
+                self._take(line)
 
     def known(
         self, session: int | None, first: int, last: int
@@ -224,18 +212,17 @@ class LedgerSummary:
 
 def summary_of(root: Path) -> LedgerSummary | None:
     """Return what the ledger of the data folder `root` tells, None if it has none. OSError: it cannot be read."""
-    summary = LedgerSummary(root)
-    try:
-        summary.update()
-    except (FileNotFoundError, NotADirectoryError):
+    if not files(root, Disk()):
         return None
+    summary = LedgerSummary(root)
+    summary.update()
     return summary
 
 
 def data_folder_of(folder: Path) -> Path | None:
     """Return the folder with a ledger that `folder`, an absolute path, is or lies in."""
     candidates = (folder, *folder.parents)
-    return next((path for path in candidates if (own(path, NAME)).exists()), None)
+    return next((path for path in candidates if files(path, Disk())), None)
 
 
 def without(first: int, last: int, told: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

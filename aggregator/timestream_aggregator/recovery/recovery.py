@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,11 +23,12 @@ from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import PROBE, wanted_path
 from timestream_aggregator.ledger.losses import Losses
-from timestream_aggregator.ledger.recent import History
+from timestream_aggregator.ledger.memory import Memory
 from timestream_aggregator.recovery.copying import copy, put
 from timestream_aggregator.recovery.lost import lost_from
 from timestream_aggregator.recovery.scan import Frames, Part, Scan, scan
 from timestream_api import ledger
+from timestream_api.report import Totals
 
 _BEHIND: Final = re.compile(r"(?P<file>.+)-behind-(?P<at>[0-9a-f]{1,16})")
 """The staged name of what stood behind damage: that of the damaged file, and where the damage begins in it."""
@@ -64,7 +65,7 @@ class Recovery:
         tell: Callable[[ledger.Fact], None],
         log: logging.Logger,
         *,
-        earlier: History | None = None,
+        earlier: Memory | None = None,
         losses: Losses | None = None,
         published: Callable[[FileFacts], None] = lambda _: None,
     ) -> None:
@@ -77,17 +78,17 @@ class Recovery:
         self._disk: Disk = folder.disk
         self._tell = tell
         self._log = log
-        earlier = earlier or History()
+        earlier = earlier or Memory("")
         self._unended = list(earlier.unended)
         self._told: set[str] = set()  # files that were told of under their final names
         self._complaints: dict[str, str] = {}  # why files cannot be recovered, as the log has heard
         self._opened = set(earlier.unended)  # names of files that the ledger expects
-        self._noted = earlier.lost.copy()
+        self._noted = {(path, first) for path, lost in earlier.lost.items() for first in lost}
         self._left: dict[str, ledger.Left | None] = {}
         self._doubtful: set[str] = set()  # files that could not be published in this run
         self._promised: dict[str, FileId] = {}  # names of what stood behind damage
         self._strangers: list[str] = []
-        self._find(set(self._disk.names(folder.staging)), earlier)
+        self._find(set(self._disk.names(folder.staging)), earlier.left)
         self._losses = losses
         self._published = published
         self._changed = threading.Condition()
@@ -97,6 +98,7 @@ class Recovery:
         self.caught_up = threading.Event()
         """All that was left before this was made has been tried."""
         self.count = 0  # files published; its own thread alone changes it
+        self.content = Totals()  # what is in those that runs before left
 
     def run_beside(self) -> None:
         """Recover in a thread of its own: a long file then holds up neither connecting nor writing."""
@@ -182,7 +184,7 @@ class Recovery:
                     del self._left[name]
         return outcomes
 
-    def _find(self, names: set[str], earlier: History) -> None:
+    def _find(self, names: set[str], left: Mapping[str, ledger.Left]) -> None:
         """Take note of what is in the staging folder: what stood behind damage comes when the damaged file is done."""
         for name in sorted(names, reverse=True):
             path = wanted_path(name)
@@ -192,7 +194,7 @@ class Recovery:
             self._folder.reserve(path)
             behind = _BEHIND.fullmatch(name)
             if behind is None:
-                self._left[name] = earlier.left.get(path)
+                self._left[name] = left.get(path)
             elif behind["file"] not in names:
                 self._left[name] = None
 
@@ -384,6 +386,9 @@ class Recovery:
         self._tell(told)
         self._published(file)
         self.count += 1
+        if outcome.staged not in self._doubtful:
+            before = self.content
+            self.content = Totals(frames=before.frames + file.frames, bytes=before.bytes + file.bytes)
         extra = told.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
         self._log.warning("file recovered", extra=extra)
 

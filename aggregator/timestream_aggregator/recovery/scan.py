@@ -13,6 +13,7 @@ from typing import Final
 from crc32c import crc32c
 
 from timestream_aggregator.core.file_facts import FileFacts
+from timestream_aggregator.core.naming import safe_stream_id
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.g3.format import HEADER, MAX_ENTRIES, U32, U64
 from timestream_aggregator.g3.frame import LONGEST_ITEM, FrameReader
@@ -53,6 +54,7 @@ class Part:
     frames: int = 0
     crc: int = 0  # CRC-32C of their bytes
     session_id: int | None = None
+    stream_id: str | None = None
     first_frame_num: int | None = None
     last_frame_num: int | None = None
 
@@ -63,6 +65,7 @@ class Part:
         self.crc = good.crc
         if self.session_id is None:
             self.session_id = good.frame.session_id
+        self.stream_id = self.stream_id or safe_stream_id(good.frame.stream_id or "") or None
         if good.frame.frame_num is not None:
             self.last_frame_num = good.frame.frame_num
             if self.first_frame_num is None:
@@ -78,6 +81,7 @@ class Part:
             session_id=self.session_id,
             first_frame_num=self.first_frame_num,
             last_frame_num=self.last_frame_num,
+            stream_id=self.stream_id,
         )
 
 

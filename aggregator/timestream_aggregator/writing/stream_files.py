@@ -332,7 +332,7 @@ class StreamFiles:
         """Tell of a file that has its final name on the disk."""
         last = Last(self._facts(file, published), self._clock.utc(), reason)
         self.state = replace(self.state, last=last, files=self.state.files + 1)
-        self._ledger.note(self._tally.published(last, self._acquired))
+        self._ledger.note(self._tally.published(last))
         self._ledger.write(sync=True)
         self._log.info(
             "file published",

@@ -121,15 +121,15 @@ class Tally:
             session_id=acquired.session_id,
             first_frame_num=self.first_frame_num,
             last_frame_num=self.last_frame_num,
+            stream_id=acquired.stream_id,
         )
 
-    def published(self, last: Last, acquired: Acquired) -> ledger.Published:
+    def published(self, last: Last) -> ledger.Published:
         """Return what the ledger is told when the file is published."""
         return ledger.Published(
             **last.file.line(),
             repeated=last.file.frames - self.recorded,
             reason=last.reason,
-            stream_id=acquired.stream_id,
             first_frame_time=utc(self.first_time or 0),
             last_frame_time=utc(self.last_time or 0),
         )

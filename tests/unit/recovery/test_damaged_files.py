@@ -26,7 +26,7 @@ from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import OWN_FOLDER, staged_name
 from timestream_aggregator.ledger.file import Ledger, lines
 from timestream_aggregator.ledger.losses import Losses
-from timestream_aggregator.ledger.recent import read
+from timestream_aggregator.ledger.state import remember
 from timestream_aggregator.recovery.recovery import Outcome, Recovery
 from timestream_aggregator.recovery.scan import PIECE, scan
 from timestream_api import ledger
@@ -70,7 +70,7 @@ class Place:
             book.write(sync=True)
 
         try:
-            earlier = read(self.root, "recover", Disk())
+            earlier = remember(self.root, "recover", "", Disk(), LOG)
             return Recovery(folder, tell, LOG, earlier=earlier, losses=Losses(book, LOG)).run()
         finally:
             book.close()
@@ -357,8 +357,8 @@ def test_a_stream_goes_on_after_what_stood_behind_damage_whoever_recovered_it(pl
 
     place.recover()
 
-    history = read(place.root, "crate1", Disk())
-    assert (history.session_id, history.highest) == (SESSION, len(frames) - 1)
+    history = remember(place.root, "crate1", "", Disk(), LOG)
+    assert (history.sessions[-1].session_id, history.sessions[-1].highest) == (SESSION, len(frames) - 1)
     assert history.unended == {}
 
 

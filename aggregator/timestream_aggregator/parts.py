@@ -11,7 +11,7 @@ from typing import Final
 from timestream_aggregator.buffer import Buffer
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse
 from timestream_aggregator.core.file_facts import FileFacts
-from timestream_aggregator.core.naming import parse
+from timestream_aggregator.core.naming import parse, safe_stream_id
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.marked import marked
@@ -31,7 +31,7 @@ from timestream_api.ledger import Fact
 from timestream_api.report import LossCause, Totals
 from timestream_api.settings import RecorderSettings
 
-RECOVERY_PATIENCE: Final = 20.0  # seconds; what comes meanwhile is buffered
+LOOK_AGAIN: Final = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +113,16 @@ def assemble(
     source = Source(settings, buffer, log, changed, clock)
 
     def resume() -> Resumed | None:
-        """Return what an earlier run recorded last, once all that it left is recovered, or that takes too long."""
-        clock.wait(recovery.caught_up, RECOVERY_PATIENCE)
+        """Return what an earlier run recorded last, also in files that it left; what comes meanwhile is buffered."""
+        while not clock.wait(recovery.looked, LOOK_AGAIN):
+            log.info("looking for the last numbers in files that were left")
         for written in unverified:
             if parse(written.path) is not None:
                 read_back(written)
+        if recovery.ahead is None:  # told to stop before that
+            return None
+        for path, frame in recovery.ahead:
+            memory.reach(path, frame.session_id, safe_stream_id(frame.stream_id or ""), frame.frame_num)
         return _resumed(memory, losses)
 
     writer = Writer(
@@ -155,10 +160,10 @@ def _resumed(memory: Memory, losses: Losses) -> Resumed | None:
         for first, last in session.unwritten:
             lost = Lost(last - first + 1, LossCause.RESTART, session.session_id, first, last)
             losses.note(replace(lost, stream_id=session.stream_id))
-    last = memory.sessions[-1] if memory.sessions else None
-    if last is None or last.accounted is None:
-        return None
-    return Resumed(last.session_id, last.accounted)
+    known = {
+        session.session_id: session.accounted for session in memory.sessions if session.accounted is not None
+    }
+    return Resumed(max(known), known[max(known)]) if known else None
 
 
 def _leave_unread(_: FileFacts) -> None:

@@ -73,7 +73,7 @@ class Recorder:
         self._read_back_until = self._clock.monotonic() + read_back
         parts.output.stop(DISK_PATIENCE)
         parts.storage.stop()
-        if not parts.recovery.caught_up.is_set():  # the writer waits for it
+        if not parts.recovery.looked.is_set():  # the writer waits for it
             parts.recovery.stop()
         parts.source.stop()
         self._source.join(DISK_PATIENCE)

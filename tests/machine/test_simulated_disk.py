@@ -21,7 +21,7 @@ FOLDERS = st.sampled_from(["folder", "folder/deep"])
 NUMBERS = st.integers(0, 3)
 DATA = st.binary(max_size=8)
 WORK = st.one_of(
-    st.tuples(st.sampled_from(["create", "open", "open_to_read", "open_end", "open_anew", "unlink"]), NAMES),
+    st.tuples(st.sampled_from(["create", "open", "open_end", "open_anew", "unlink"]), NAMES),
     st.tuples(st.sampled_from(["make_folder", "sync_folder", "is_folder", "names"]), FOLDERS),
     st.tuples(st.sampled_from(["link", "rename", "replace", "same"]), NAMES, NAMES),
     st.tuples(
@@ -55,7 +55,7 @@ class Player:
             return errno.errorcode[error.errno or 0]
         if name == "close":  # the real disk may give the number to another file
             self.open[cast("int", args[0])] = CLOSED
-        if name in {"create", "open", "open_to_read", "open_end", "open_anew"}:
+        if name in {"create", "open", "open_end", "open_anew"}:
             self.open.append(answer)
             return "open"
         return sorted(answer) if name == "names" else answer

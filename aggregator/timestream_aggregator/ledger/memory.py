@@ -117,10 +117,18 @@ class Memory:
         self.sessions = [*(one for one in self.sessions if one is not found), found][-MOST_SESSIONS:]
         return found
 
+    def reach(self, path: str, session_id: int | None, stream_id: str | None, number: int | None) -> None:
+        """Take note that a number is in the file that is to be called `path`, if it is one of this stream."""
+        if self._owns(path, path, mine=True):
+            (self.session(session_id, stream_id or None) or Session(0)).reach(number)
+
+    def _owns(self, path: str, wanted: str, *, mine: bool) -> bool:
+        return wanted in self.opened or path in self.opened or (mine and wanted not in self.unended)
+
     def _add_file(self, fact: facts.Fact, file: FileId, wanted: str, *, mine: bool) -> bool:
         """Add what is of interest to all about a file; return whether it is one of this stream."""
         path = file.path
-        mine = wanted in self.opened or path in self.opened or (mine and wanted not in self.unended)
+        mine = self._owns(path, wanted, mine=mine)
         if not isinstance(fact, facts.Verified | facts.Removed | facts.Loss):
             first, known = file.base.path(0), parse(self.names.get(file.base.path(0), path))
             _keep(self.names, first, path if known is None or known.number < file.number else known.path)

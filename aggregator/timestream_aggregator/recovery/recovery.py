@@ -22,11 +22,12 @@ from timestream_aggregator.core.naming import FileId, parse
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import PROBE, wanted_path
+from timestream_aggregator.g3.parser import Frame
 from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.ledger.memory import Memory
 from timestream_aggregator.recovery.copying import copy, put
 from timestream_aggregator.recovery.lost import lost_from
-from timestream_aggregator.recovery.scan import Frames, Part, Scan, scan
+from timestream_aggregator.recovery.scan import Frames, Part, Scan, last_numbered, scan
 from timestream_api import ledger
 from timestream_api.report import Totals
 
@@ -95,8 +96,9 @@ class Recovery:
         self._stopping = False
         self._new = False  # a file was taken that has not been tried
         self._pause_before_next = RETRY_FIRST
-        self.caught_up = threading.Event()
-        """All that was left before this was made has been tried."""
+        self.looked = threading.Event()
+        """What numbers are in the files that were left is known in `ahead`, as far as it can be."""
+        self.ahead: list[tuple[str, Frame]] | None = None
         self.count = 0  # files published; its own thread alone changes it
         self.content = Totals()  # what is in those that runs before left
 
@@ -105,17 +107,48 @@ class Recovery:
         with suppress(OSError):  # it may be lower already
             os.setpriority(os.PRIO_PROCESS, 0, NICENESS)  # on Linux, of this thread
         try:
+            self.look_ahead()
             while True:
                 self.run()
-                self.caught_up.set()
                 self._wait()
         except InterruptedRecoveryError:
             with self._changed:
                 left = len(self._left)
             if left:
                 self._log.warning("stopped before all left files were recovered")
+
+    def look_ahead(self) -> None:
+        """Find the last numbered frame of each file that was left, by the name this is to get, and recover nothing.
+
+        It is a matter of moments, also where recovery takes long: what the next frames lack can then be told.
+
+        Raises:
+            InterruptedRecoveryError: it was told to stop.
+        """
+        ahead: list[tuple[str, Frame]] = []
+        try:
+            with self._changed:
+                names = list(self._left)
+            for name in names:
+                frame = self._last_in(name)
+                if frame is not None:
+                    ahead.append((wanted_path(name), frame))
+            self.ahead = ahead
         finally:
-            self.caught_up.set()
+            self.looked.set()
+
+    def _last_in(self, name: str) -> Frame | None:
+        path = self._folder.staging / name
+        try:
+            fd = self._disk.open(path)
+            try:
+                return last_numbered(self._disk, fd, self._pause) if self._folder.claim(path, fd) else None
+            finally:
+                self._disk.close(fd)
+        except OSError as error:
+            extra = {"path": shown(name), "why": str(error)}
+            self._log.error("a left file cannot be read: what is in it may be told as lost", extra=extra)
+            return None
 
     def take(self, name: str, left: ledger.Left | None) -> None:
         """Recover the staged file `name` too, which should hold what `left` says. Any thread may call this.

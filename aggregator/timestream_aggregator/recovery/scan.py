@@ -8,6 +8,7 @@ file so many times, however many there are.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from crc32c import crc32c
@@ -31,6 +32,7 @@ _BEGINNING: Final = re.compile(
     rb"\x01\x01\0\0\0..\0\0[!-~](?:\0\0\0|[!-~](?:\0\0|[!-~](?:\0|[!-~])))", re.DOTALL
 )
 _TOO_LONG: Final = "a frame that would end after the file does"
+_LATEST: Final = 64  # frames
 _HOLLOW: Final = "there are nothing but zeros in a frame"
 _GIVEN_UP: Final = "too much in it looks like a frame and is none, so that it was not searched to its end"
 
@@ -150,6 +152,14 @@ def scan(disk: Disk, fd: int, between: Callable[[], None] = lambda: None) -> Sca
     return found
 
 
+def last_numbered(disk: Disk, fd: int, between: Callable[[], None]) -> Frame | None:
+    """Return the last good frame with a number, if there is one near the file's end. OSError: it cannot be read."""
+    latest = islice(Frames(disk, fd, between).backwards(), _LATEST)
+    return next(
+        (good.frame for good in latest if None not in {good.frame.session_id, good.frame.frame_num}), None
+    )
+
+
 class Frames:
     """The good frames of an open file, in order. OSError: it cannot be read."""
 
@@ -189,6 +199,17 @@ class Frames:
             end = good.end
         if start < end:
             yield start, end
+
+    def backwards(self) -> Iterator[Good]:
+        """Yield good frames, the last one first, as they are found by their headers: it takes little of the file."""
+        for start in range((self.size - 1) // PIECE * PIECE, -1, -PIECE):
+            found = _BEGINNING.finditer(self._bytes(start, PIECE + HEADER.size - 1))
+            for match in reversed(list(found)):
+                good = self._read(start + match.start(), 0, behind=True)
+                if good is not None:
+                    yield good
+            if self._allowance < 0:
+                return
 
     def _search(self, at: int, crc: int) -> Good | None:
         """Return the first good frame that begins at `at` or later."""

@@ -206,7 +206,7 @@ def test_a_file_that_is_given_to_it_later_is_recovered_and_what_is_not_in_it_is_
     recovery = Recovery(DataFolder(place.root), place.told.append, LOG, losses=losses)
     thread = threading.Thread(target=recovery.run_beside)
     thread.start()
-    assert recovery.caught_up.wait(10)
+    assert recovery.looked.wait(10)
 
     should_be = ledger.Left(
         path=WANTED.path,

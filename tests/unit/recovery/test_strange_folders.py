@@ -174,7 +174,7 @@ def test_recovery_goes_on_where_its_priority_cannot_be_lowered(
 
     recovery.run_beside()
 
-    assert recovery.caught_up.is_set()
+    assert recovery.looked.is_set()
 
 
 NAMES = st.one_of(

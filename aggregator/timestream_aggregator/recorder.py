@@ -61,6 +61,7 @@ class Recorder:
         """Begin to connect and to record."""
         ledger = self._parts.ledger
         ledger.note(Started(version=VERSION, source=ledger.memory.source, pod=os.environ.get("POD_NAME")))
+        ledger.write(sync=True)  # what is wrong with it is known from the start
         for thread in (self._source, self._writer, *self._others, self._readback):
             thread.start()
 
@@ -111,9 +112,10 @@ class Recorder:
 
     @property
     def incomplete(self) -> bool:
-        """Whether the disk did not take all that was received before the end."""
+        """Whether the disk did not take all that was received before the end, or not all that was to be told."""
         parts = self._parts
-        return parts.output.unwritten > 0 or parts.recovery.pending > 0 or self._writer.is_alive()
+        lost = parts.output.unwritten + parts.recovery.pending + parts.ledger.state.dropped
+        return lost > 0 or self._writer.is_alive()
 
     def ill(self) -> str | None:
         """Return why a restart would help, or None. A failing disk or a silent sender is no reason."""
@@ -145,6 +147,7 @@ class Recorder:
             last_loss=self._parts.losses.state.latest,
             last_put_aside=seen.put_aside,
             storage=self._disk(output),
+            ledger=self._parts.ledger.state,
             buffer=self._parts.buffer.state(),
         )
 

@@ -152,6 +152,14 @@ class StorageReport(Model):
     trouble: Text | None = Field(default=None, description="What is wrong with the disk, if anything")
 
 
+class LedgerReport(Model):
+    """The ledger, which tells of each file and of what is in none."""
+
+    pending: Count = Field(default=0, description="Lines that wait for the disk")
+    dropped: Count = Field(default=0, description="Lines that could not be kept since the start")
+    trouble: Text | None = Field(default=None, description="Why it cannot be written, if it cannot")
+
+
 class BufferReport(Model):
     """The memory between the network and the disk."""
 
@@ -182,6 +190,9 @@ class Report(Model):
         default=None, description="What came last that is no good frame, if anything did"
     )
     storage: StorageReport | None = Field(default=None, description="The disk under the data folder")
+    ledger: LedgerReport = Field(
+        default=LedgerReport(), description="The account of what is in which file, and in none"
+    )
     buffer: BufferReport = Field(
         default=BufferReport(), description="The memory between the network and the disk"
     )

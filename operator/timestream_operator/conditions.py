@@ -280,6 +280,12 @@ def _disk_trouble(facts: Facts) -> Problem | None:
     storage = facts.report.storage
     if storage and (storage.trouble or not storage.writable):
         return Problem("DiskTrouble", f"The disk takes nothing: {storage.trouble or 'the last write failed'}")
+    ledger = facts.report.ledger
+    if ledger.trouble or ledger.dropped:
+        what = f"The ledger cannot be written, {ledger.dropped} of its lines are lost: {ledger.trouble or 'no room'}"
+        return Problem(
+            "LedgerTrouble", f"{what}. Frames are recorded; give the recorder write access to its folder"
+        )
     if facts.report.buffer.stalled:
         return Problem("Stalled", "The disk does not keep up: the buffer is full and the sender is held back")
     if storage and storage.free_bytes < facts.spec.min_free_bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.tools.frames import frame_bytes
 from tests.tools.raw_server import RawServer
-from tests.tools.recorder import OWN_FOLDER, Recorder, assert_readable, names, recorded_digests
+from tests.tools.recorder import Recorder, assert_readable, ledger_of, names, recorded_digests
 from tests.tools.sender import Sender
 from timestream_aggregator.ledger.file import lines
 from timestream_api.ledger import Duplicate, Line, Loss, Verified
@@ -105,7 +105,7 @@ def test_what_was_told_as_lost_before_a_restart_is_not_counted_again(tmp_path: P
         with Recorder(tmp_path, server.port) as recorder:
             recorder.recorded(4)
             recorder.stop()
-        with (tmp_path / OWN_FOLDER / "ledger.jsonl").open("a") as file:
+        with ledger_of(tmp_path).open("a") as file:
             told = Line(
                 time=datetime.now(UTC),
                 stream="stream",
@@ -159,3 +159,14 @@ def test_a_damaged_file_is_told_of_after_a_restart_too(tmp_path: Path) -> None:
             report = recorder.status()
 
     assert (report.totals.bad_files, report.last_bad_file) == (1, name)
+
+
+def test_a_ledger_that_cannot_be_written_is_told_of_everywhere_and_in_the_exit_code(tmp_path: Path) -> None:
+    ledger_of(tmp_path).mkdir(parents=True)
+    with RawServer() as server, Recorder(tmp_path, server.port) as recorder:
+        report = recorder.wait_for(lambda report: report.ledger.trouble is not None)
+        assert "directory" in (report.ledger.trouble or "")
+        server.play(scan(0))
+        recorder.recorded(1)
+        assert recorder.status().ledger.pending > 0
+        assert recorder.stop() == 74

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -178,6 +179,11 @@ def published(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.rglob("*") if path.is_file() and OWN_FOLDER not in path.parts)
     assert all(path.suffix == ".g3" for path in found), found
     return found
+
+
+def ledger_of(folder: Path) -> Path:
+    """Return the ledger's file for lines that are written now."""
+    return folder / OWN_FOLDER / f"ledger-{datetime.now(UTC):%Y-%m}.jsonl"
 
 
 def names(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The ledger: what happened, one line each, in a file that only grows and that several recorders may share.
+"""The ledger: what happened, one line each, in a file a month that only grows and that several recorders may share.
 
 Any thread may tell it something, and write; the writer's does so all the time. A disk that takes nothing
 never holds recording up: lines wait in a bounded queue, and those that found no room there are counted in the
@@ -19,13 +19,37 @@ from timestream_aggregator.clock import SYSTEM, Clock
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.layout import own
 from timestream_aggregator.ledger.memory import Memory
-from timestream_aggregator.ledger.reading import NAME, Place, read_on
+from timestream_aggregator.ledger.reading import Place, files, month, name_at, read_on
 from timestream_aggregator.ledger.state import encode, learn, replace, state_path
-from timestream_api.ledger import Fact, Line, Torn, decode
+from timestream_api.ledger import (
+    Connected,
+    Disconnected,
+    Duplicate,
+    Fact,
+    Gap,
+    Line,
+    Quarantined,
+    Torn,
+    Trouble,
+    TroubleOver,
+    UnknownFlowControl,
+    decode,
+)
+from timestream_api.report import LedgerReport
 
-MOST_WAITING: Final = 1000  # lines
+MOST_WAITING: Final = 1000  # lines, and ten times as many of those that none is dropped of before others
 RETRY_AFTER: Final = 1.0  # seconds
 _BLOCK: Final = 1 << 16
+_FIRST_DROPPED: Final = (
+    Duplicate,
+    Quarantined,
+    Connected,
+    Disconnected,
+    Gap,
+    UnknownFlowControl,
+    Trouble,
+    TroubleOver,
+)
 
 
 class ClosedLedgerError(OSError):
@@ -49,7 +73,7 @@ class Ledger:
         self._root = root
         self._kept = memory is not None
         self.memory = memory or Memory(stream_id)
-        self.path = own(root, NAME)
+        self.path = own(root, "ledger")  # no file is open yet
         self._stream_id = stream_id
         self._log = log
         self._disk = disk or Disk()
@@ -59,10 +83,13 @@ class Ledger:
         self._queueing = threading.Lock()
         self._writing = threading.Lock()
         self._dropped = 0  # lines since the one queued last
+        self._lost = 0  # lines that could not be kept, all together
         self._fd = -1
         self._closed = False
         self._begun = False  # the file ends in a piece of a line
-        self._unsynced = False
+        self._doubtful: list[bytes] = []  # lines that are not known to be on the disk
+        self._synced = 0  # where in the file the first of them is, or an earlier byte
+        self._failed = False  # a sync did: the kernel takes them for written
         self._unsaved = False  # the memory's file is behind the lines
         self._not_before = 0.0
         self._told: str | None = None  # the failure that the log has heard of
@@ -78,8 +105,8 @@ class Ledger:
                 raise ClosedLedgerError(errno.EBADF, "the ledger is closed", str(self.path))
             when = at or self._clock.utc()
             self.memory.add(fact, when, mine=True)
-            if len(self._queue) >= MOST_WAITING:
-                self._dropped += 1
+            if len(self._queue) >= MOST_WAITING and not self._make_room(fact):
+                self._drop(1)
                 return
             line = Line(
                 time=when,
@@ -90,6 +117,28 @@ class Ledger:
             )
             self._queue.append(line)
             self._dropped = 0
+        if len(self._queue) >= MOST_WAITING // 2 and self.pending:
+            self.write()
+
+    @property
+    def state(self) -> LedgerReport:
+        """How the ledger fares."""
+        return LedgerReport(pending=len(self._queue), dropped=self._lost, trouble=self._told)
+
+    def _make_room(self, fact: Fact) -> bool:
+        """Return whether there is room for one more line; others are dropped for what no file tells."""
+        if isinstance(fact, _FIRST_DROPPED):
+            return False
+        for at, line in enumerate(self._queue):
+            if at and isinstance(line.fact, _FIRST_DROPPED):  # the first one is being written
+                del self._queue[at]
+                self._drop(1 + line.dropped)
+                return True
+        return len(self._queue) < 10 * MOST_WAITING
+
+    def _drop(self, lines: int) -> None:
+        self._dropped += lines
+        self._lost += 1
 
     @property
     def pending(self) -> bool:
@@ -102,12 +151,13 @@ class Ledger:
             try:
                 if self.pending:
                     self._write()
-                if sync and self._unsynced:
-                    self._disk.sync_data(self._fd)
+                if (sync or len(self._doubtful) > MOST_WAITING) and self._doubtful and self._fd >= 0:
+                    self._sync()
                     self._save(sync=True)
-                    self._unsynced = False
                 elif self._unsaved:
                     self._save(sync=False)
+                if not (self._queue or self._unsaved or self._failed):
+                    self._told = None
             except OSError as error:
                 self._note_failure(error)
 
@@ -118,29 +168,60 @@ class Ledger:
         self._not_before = 0.0
         self.write(sync=True)
         with self._writing:
-            lost = len(self._queue) + self._dropped
+            self._lost += len(self._queue)
             self._queue.clear()
-            self._dropped, self._unsynced = 0, False
+            self._doubtful.clear()
             self._let_go()
-        if lost:
-            self._log.error("lines of the ledger are lost", extra={"lines": lost, "why": self._told})
+        if self._lost:
+            self._log.error("lines of the ledger are lost", extra={"lines": self._lost, "why": self._told})
 
     def _write(self) -> None:
         if self._fd >= 0 and not self._disk.is_at(self._fd, self.path):
             self._log.warning("the ledger was taken away, another is begun", extra={"path": str(self.path)})
+            self._let_go()
+        if self._fd >= 0 and month(self.path.name) < month(name_at(self._clock.utc())):
+            self._sync()
+            self._learn()
             self._let_go()
         if self._fd < 0:
             self._fd = self._open()
         end = self.memory.place.at
         while self._queue:
             end += self._append(self._queue[0].encode())
-            self._queue.popleft()
-        self._told = None
+            with self._queueing:
+                self._queue.popleft()
         if self._disk.size(self._fd) == end:
             self.memory.place.at = end
         else:  # others write here, too
-            with self._queueing:
-                learn(self.memory, self._root, self._disk, self.run)
+            self._learn()
+
+    def _learn(self) -> None:
+        with self._queueing:
+            learn(self.memory, self._root, self._disk, self.run)
+
+    def _sync(self) -> None:
+        """Bring the lines to the disk; those that it lost in a sync before are written again."""
+        if self._failed:
+            self._write_again()
+        self._failed = True
+        self._disk.sync_data(self._fd)
+        self._failed, self._synced = False, self._disk.size(self._fd)
+        self._doubtful.clear()
+
+    def _write_again(self) -> None:
+        """Write the end of the file over itself, and the lines that are not there any more behind it."""
+        size = self._disk.size(self._fd)
+        there = self._disk.read(self._fd, max(0, size - self._synced), self._synced)
+        fd = self._disk.open(self.path)  # one at whose end nothing is added
+        try:
+            self._disk.write(fd, [there], self._synced)
+        finally:
+            self._disk.close(fd)
+        for line in [line for line in self._doubtful if line not in there]:
+            self._doubtful.remove(line)
+            self._append(line)
+        self.memory.place.at = min(self.memory.place.at, size)
+        self._learn()
 
     def _save(self, *, sync: bool) -> None:
         """Bring the memory's file up to the lines, once all of what it would tell is in those."""
@@ -162,24 +243,29 @@ class Ledger:
         """Write one line, in one call, and return its length; one that began and was not ended gets an end first."""
         data = b"\n" + line if self._begun else line
         written = self._disk.append(self._fd, data)
-        self._unsynced = self._unsaved = True
+        self._unsaved = True
         if written < len(data):
             self._begun = self._begun or written > 0
             raise OSError(errno.ENOSPC, "the disk took a piece of a line", str(self.path))
         self._begun = False
+        self._doubtful.append(line)
         return written
 
     def _open(self) -> int:
         """Return a descriptor of the file, which ends in a whole line or is known not to."""
-        self._disk.make_folder(self.path.parent)
+        self._disk.make_folder(own(self._root))
+        names = [*files(self._root, self._disk), name_at(self._clock.utc())]
+        self.path = own(self._root, max(names, key=month))  # a clock that goes back makes no earlier one
         fd = self._disk.open_end(self.path)
         try:
             self._disk.sync_folder(self.path.parent)
             self._mend(fd)
             self._disk.lock_shared(fd)
-            self.memory.place.name = NAME
-            size = self._disk.size(fd)
-            self.memory.place.at = min(self.memory.place.at, size) if self._kept else size
+            size, place = self._disk.size(fd), self.memory.place
+            known = min(place.at, size) if place.name == self.path.name else 0
+            place.name, place.at = self.path.name, known if self._kept else size
+            self._synced, self._failed = size, False
+            self._doubtful.clear()
         except OSError:
             self._disk.close(fd)
             raise

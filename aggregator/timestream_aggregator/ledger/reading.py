@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.layout import own
 
-NAME: Final = "ledger.jsonl"
 _FILE: Final = re.compile(r"ledger(?:-[0-9]{4}-[0-9]{2})?\.jsonl")
 _BLOCK: Final = 1 << 20
 
@@ -22,19 +22,25 @@ class Place:
     at: int = 0
 
 
+def name_at(when: datetime) -> str:
+    """Return the name of the file for lines that are written then."""
+    return f"ledger-{when:%Y-%m}.jsonl"
+
+
 def files(root: Path, disk: Disk) -> list[str]:
     """Return the names of the ledger's files in the data folder `root`, the oldest first."""
-    return sorted(filter(_FILE.fullmatch, disk.names(own(root))), key=_month)
+    return sorted(filter(_FILE.fullmatch, disk.names(own(root))), key=month)
 
 
-def _month(name: str) -> str:
-    return name.removeprefix("ledger").removesuffix(".jsonl")  # none, of the time when there was one file
+def month(name: str) -> str:
+    """Return what the ledger's files are in order by: nothing for the one that there was before there were many."""
+    return name.removeprefix("ledger").removesuffix(".jsonl")
 
 
 def read_on(root: Path, place: Place, disk: Disk) -> Iterator[str]:
     """Yield the whole lines after `place`, which goes along. OSError: they cannot be read."""
     for name in files(root, disk):
-        if _month(name) < _month(place.name):
+        if month(name) < month(place.name):
             continue
         if name != place.name:
             place.name, place.at = name, 0

@@ -64,6 +64,9 @@ def _now(report: Report) -> Iterator[tuple[str, str, float | None]]:
         yield "storage_capacity_bytes", "Size of the file system of the data folder", storage.capacity_bytes
         yield "storage_free_bytes", "What is free there for the recorder", storage.free_bytes
         yield "storage_writable", "0 while writing fails and the sender is held back", storage.writable
+    yield "ledger_pending_lines", "Lines of the ledger that wait for the disk", report.ledger.pending
+    yield "ledger_dropped_lines", "Lines of the ledger that could not be kept", report.ledger.dropped
+    yield "ledger_writable", "0 while the ledger cannot be written", report.ledger.trouble is None
     yield "buffer_bytes", "Received and not yet given to the disk", buffer.bytes
     yield "buffer_peak_bytes", "The most there has been since the start", buffer.peak_bytes
     yield "buffer_stalled", "1 while the buffer is full and the sender is held back", buffer.stalled

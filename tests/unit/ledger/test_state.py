@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.machine.simulated_disk import Fault, KilledError, SimulatedDisk
+from tests.tools.recorder import ledger_of
+from timestream_aggregator.clock import Clock
 from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.layout import OWN_FOLDER
@@ -107,7 +109,7 @@ def test_what_became_of_a_file_that_was_left_is_not_told_yet(tmp_path: Path) -> 
 
 def test_lines_that_are_torn_or_no_objects_are_passed_over(tmp_path: Path) -> None:
     tell(tmp_path, "crate1", published("17000/a_000.g3"))
-    with (tmp_path / OWN_FOLDER / "ledger.jsonl").open("a") as file:
+    with ledger_of(tmp_path).open("a") as file:
         file.write('5\n"text"\n{"v":1}\n[]\n{"v":1,"stream":"crate1","kind":[],"path":{}}\n{"v":1,"ti')
 
     assert read(tmp_path).names == {"17000/a_000.g3": "17000/a_000.g3"}
@@ -135,7 +137,7 @@ def test_lines_that_are_torn_or_no_objects_are_passed_over(tmp_path: Path) -> No
 )
 def test_no_line_leads_out_of_the_data_folder_or_ends_the_start(tmp_path: Path, value: str) -> None:
     tell(tmp_path, "crate1", ledger.Opened(path="17000/a_000.g3"))
-    path = tmp_path / OWN_FOLDER / "ledger.jsonl"
+    path = ledger_of(tmp_path)
     line = value.replace("{", '{"v":1,"stream":"crate1","time":"0001-01-01T00:00:00+23:59",', 1)
     path.write_bytes(line.encode() + b"\n" + path.read_bytes())
 
@@ -149,7 +151,7 @@ def test_no_line_leads_out_of_the_data_folder_or_ends_the_start(tmp_path: Path, 
 
 def test_a_binary_file_is_no_history(tmp_path: Path) -> None:
     (tmp_path / OWN_FOLDER).mkdir()
-    (tmp_path / OWN_FOLDER / "ledger.jsonl").write_bytes(bytes(range(256)) * 4000)
+    ledger_of(tmp_path).write_bytes(bytes(range(256)) * 4000)
 
     assert read(tmp_path).names == {}
 
@@ -163,7 +165,7 @@ def test_what_is_no_file_in_the_place_of_the_ledger_is_an_error_at_once(
     tmp_path: Path, make: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / OWN_FOLDER).mkdir()
-    make(tmp_path / OWN_FOLDER / "ledger.jsonl")
+    make(ledger_of(tmp_path))
     book = Ledger(tmp_path, "crate1", LOG)
     book.note(ledger.Opened(path="17000/a_000.g3"))
 
@@ -246,7 +248,7 @@ def test_a_start_does_not_depend_on_the_length_of_the_ledger(tmp_path: Path) -> 
         assert memory == without_state(tmp_path)
         read_bytes.append(disk.count)
 
-    assert (tmp_path / OWN_FOLDER / "ledger.jsonl").stat().st_size > 1_000_000
+    assert ledger_of(tmp_path).stat().st_size > 1_000_000
     assert max(read_bytes) < 5000
 
 
@@ -306,7 +308,7 @@ def test_a_ledger_that_was_moved_away_takes_nothing_from_what_is_known(
 ) -> None:
     kept(tmp_path, *STORY)
     before = read(tmp_path)
-    (tmp_path / OWN_FOLDER / "ledger.jsonl").unlink()
+    ledger_of(tmp_path).unlink()
 
     assert read(tmp_path) == before
     assert "the ledger lacks lines that were written" in caplog.messages
@@ -364,3 +366,59 @@ def test_of_too_much_the_oldest_is_forgotten() -> None:
     assert len(memory.sessions) == MOST_SESSIONS
     assert all(len(kept) == 1000 for kept in (memory.names, memory.opened, memory.unverified, memory.lost))
     assert len(encode(memory)) < 1 << 19
+
+
+class Calendar(Clock):
+    """A clock that says what the test wants."""
+
+    def __init__(self, *months: int) -> None:
+        self.months = list(months)
+
+    def utc(self) -> datetime:
+        return datetime(2026, self.months[0], 1, tzinfo=UTC)
+
+
+def test_each_month_has_a_file_and_they_are_read_in_order(tmp_path: Path) -> None:
+    clock = Calendar(1, 2, 3, 2)  # in the end it is put back
+    (tmp_path / OWN_FOLDER).mkdir()
+    book = Ledger(tmp_path, "crate1", LOG, clock=clock, memory=Memory("crate1", "here:1"))
+    tell(tmp_path, "old", ledger.Connected(endpoint="the first"))
+    ledger_of(tmp_path).rename(tmp_path / OWN_FOLDER / "ledger.jsonl")
+    for number in range(4):
+        book.note(published(f"17000/a_{number:03}.g3", 7, number))
+        book.write()
+        clock.months.pop(0) if len(clock.months) > 1 else None
+    book.close()
+
+    told = [line.fact.kind for line in lines(tmp_path)]
+    assert told == ["connected", *["published"] * 4]
+    names = sorted(path.name for path in (tmp_path / OWN_FOLDER).glob("ledger*"))
+    assert names == ["ledger-2026-01.jsonl", "ledger-2026-02.jsonl", "ledger-2026-03.jsonl", "ledger.jsonl"]
+    assert read(tmp_path) == without_state(tmp_path)
+    assert read(tmp_path).totals.files == 4
+
+
+def test_what_others_write_while_a_recorder_runs_is_known_to_its_next_run(tmp_path: Path) -> None:
+    (tmp_path / OWN_FOLDER).mkdir()
+    book = Ledger(tmp_path, "crate1", LOG, memory=Memory("crate1", "here:1"))
+    other = Ledger(tmp_path, "crate2", LOG, memory=Memory("crate2", "here:2"))
+    for number in range(6):
+        writer = (book, other)[number % 2]
+        writer.note(ledger.Opened(path=f"17000/{number}_000.g3"))
+        writer.write()
+    book.close()
+    other.close()
+
+    assert read(tmp_path) == without_state(tmp_path)
+    assert len(read(tmp_path).names) == 6
+    assert len(read(tmp_path).opened) == 3
+
+
+def test_unreadable_lines_are_told_to_whoever_asks(tmp_path: Path) -> None:
+    tell(tmp_path, "crate1", ledger.Connected(endpoint="x"))
+    with ledger_of(tmp_path).open("ab") as file:
+        file.write(b'{"v":1,"ti\n' + bytes(100) + b"\n")
+    unreadable = list[None]()
+
+    assert len(list(lines(tmp_path, lambda: unreadable.append(None)))) == 1
+    assert len(unreadable) == 2

@@ -48,6 +48,12 @@ class _Fact(Model):
     model_config = ConfigDict(extra="ignore")  # what a later version adds
 
 
+class _Many(_Fact):
+    times: Count | None = Field(
+        default=None, description="How many such things this line tells of, if more than one"
+    )
+
+
 class Started(_Fact):
     """A recorder has started; `run` tells its lines from those of others."""
 
@@ -65,22 +71,21 @@ class Stopped(_Fact):
     unread: Count = Field(default=0, description="Bytes that had arrived and were left to the sender")
 
 
-class Connected(_Fact):
+class Connected(_Many):
     """A connection to the sender stands."""
 
     kind: Literal["connected"] = "connected"
     endpoint: Text
 
 
-class Disconnected(_Fact):
+class Disconnected(_Many):
     """A connection has ended."""
 
     kind: Literal["disconnected"] = "disconnected"
     why: Text
-    times: Count | None = Field(default=None, description="With those that ended after it without a byte")
 
 
-class Gap(_Fact):
+class Gap(_Many):
     """No frame came for longer than frameGap: the acquisition ended."""
 
     kind: Literal["gap"] = "gap"
@@ -102,13 +107,14 @@ class Loss(_Fact):
     path: Path | None = Field(default=None, description="The file whose bytes the disk lost")
 
 
-class Duplicate(_Fact):
+class Duplicate(_Many):
     """A frame came again and was not written again."""
 
     kind: Literal["duplicate"] = "duplicate"
     type: Short
     session_id: Number | None = None
     frame_num: Number | None = None
+    last: Number | None = Field(default=None, description="Of several the last frame_num")
 
 
 class Renumbered(_Fact):
@@ -129,14 +135,14 @@ class Renamed(_Fact):
     session_id: Number | None = None
 
 
-class UnknownFlowControl(_Fact):
+class UnknownFlowControl(_Many):
     """A flow-control frame with a value that nobody knows; it was dropped."""
 
     kind: Literal["unknownFlowControl"] = "unknownFlowControl"
     value: int | None = None
 
 
-class Quarantined(_Fact):
+class Quarantined(_Many):
     """A damaged piece of the stream, or a frame that is odd, is in no file."""
 
     kind: Literal["quarantined"] = "quarantined"

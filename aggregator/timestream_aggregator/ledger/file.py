@@ -18,38 +18,17 @@ from typing import Final
 from timestream_aggregator.clock import SYSTEM, Clock
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.layout import own
+from timestream_aggregator.ledger.folding import Folding, Many
 from timestream_aggregator.ledger.memory import Memory
 from timestream_aggregator.ledger.reading import Place, files, month, name_at, read_on
 from timestream_aggregator.ledger.state import encode, learn, replace, state_path
-from timestream_api.ledger import (
-    Connected,
-    Disconnected,
-    Duplicate,
-    Fact,
-    Gap,
-    Line,
-    Quarantined,
-    Torn,
-    Trouble,
-    TroubleOver,
-    UnknownFlowControl,
-    decode,
-)
+from timestream_api.ledger import Fact, Line, Torn, Trouble, TroubleOver, decode
 from timestream_api.report import LedgerReport
 
 MOST_WAITING: Final = 1000  # lines, and ten times as many of those that none is dropped of before others
 RETRY_AFTER: Final = 1.0  # seconds
 _BLOCK: Final = 1 << 16
-_FIRST_DROPPED: Final = (
-    Duplicate,
-    Quarantined,
-    Connected,
-    Disconnected,
-    Gap,
-    UnknownFlowControl,
-    Trouble,
-    TroubleOver,
-)
+_FIRST_DROPPED: Final = (Many, Trouble, TroubleOver)
 
 
 class ClosedLedgerError(OSError):
@@ -80,6 +59,7 @@ class Ledger:
         self._clock = clock
         self.run = self._disk.token()
         self._queue: deque[Line] = deque()
+        self._folding = Folding()
         self._queueing = threading.Lock()
         self._writing = threading.Lock()
         self._dropped = 0  # lines since the one queued last
@@ -103,20 +83,11 @@ class Ledger:
         with self._queueing:
             if self._closed:
                 raise ClosedLedgerError(errno.EBADF, "the ledger is closed", str(self.path))
-            when = at or self._clock.utc()
+            when, now = at or self._clock.utc(), self._clock.monotonic()
             self.memory.add(fact, when, mine=True)
-            if len(self._queue) >= MOST_WAITING and not self._make_room(fact):
-                self._drop(1)
-                return
-            line = Line(
-                time=when,
-                stream=self._stream_id,
-                run=self.run,
-                dropped=self._dropped,
-                fact=fact,
-            )
-            self._queue.append(line)
-            self._dropped = 0
+            self._unfold(now)
+            if not (isinstance(fact, Many) and self._folding.takes(fact, now)):
+                self._enqueue(fact, when)
         if len(self._queue) >= MOST_WAITING // 2 and self.pending:
             self.write()
 
@@ -124,6 +95,18 @@ class Ledger:
     def state(self) -> LedgerReport:
         """How the ledger fares."""
         return LedgerReport(pending=len(self._queue), dropped=self._lost, trouble=self._told)
+
+    def _unfold(self, now: float) -> None:
+        for fact in self._folding.due(now):
+            self._enqueue(fact, self._clock.utc())
+
+    def _enqueue(self, fact: Fact, when: datetime) -> None:
+        if len(self._queue) >= MOST_WAITING and not self._make_room(fact):
+            self._drop(1)
+            return
+        line = Line(time=when, stream=self._stream_id, run=self.run, dropped=self._dropped, fact=fact)
+        self._queue.append(line)
+        self._dropped = 0
 
     def _make_room(self, fact: Fact) -> bool:
         """Return whether there is room for one more line; others are dropped for what no file tells."""
@@ -143,7 +126,8 @@ class Ledger:
     @property
     def pending(self) -> bool:
         """Whether there is something to write, and a reason to think that the disk takes it."""
-        return bool(self._queue) and self._clock.monotonic() >= self._not_before
+        now = self._clock.monotonic()
+        return (bool(self._queue) or self._folding.is_due(now)) and now >= self._not_before
 
     def write(self, *, sync: bool = False) -> None:
         """Write what waits, as far as the disk takes it; with `sync`, bring it there. Never raises OSError."""
@@ -165,6 +149,7 @@ class Ledger:
         """Write what waits, and end. What the disk does not take now is lost, and the log says so."""
         with self._queueing:
             self._closed = True
+            self._unfold(float("inf"))
         self._not_before = 0.0
         self.write(sync=True)
         with self._writing:
@@ -185,6 +170,8 @@ class Ledger:
             self._let_go()
         if self._fd < 0:
             self._fd = self._open()
+        with self._queueing:
+            self._unfold(self._clock.monotonic())
         end = self.memory.place.at
         while self._queue:
             end += self._append(self._queue[0].encode())

@@ -165,7 +165,7 @@ class Memory:
             case facts.Left() | facts.Published() | facts.Recovered() | facts.Loss() | facts.Renumbered():
                 self._add_frames(fact)
             case _ if fact.kind in _COUNTED:
-                self._count(**{_COUNTED[fact.kind]: 1})
+                self._count(**{_COUNTED[fact.kind]: getattr(fact, "times", None) or 1})
             case _:
                 pass
 

@@ -135,6 +135,7 @@ class LedgerSummary:
                 self._take_duplicate(line, fact)
             case Quarantined():
                 self._take_piece(line, fact.bytes, fact.why, fact.kept)
+                self.quarantined += (fact.times or 1) - 1
             case _:
                 pass
 
@@ -188,7 +189,8 @@ class LedgerSummary:
     def _take_duplicate(self, line: Line, fact: Duplicate) -> None:
         """Take a frame that came again; those that follow one another are one entry."""
         last = self.duplicates[-1] if self.duplicates else None
-        number = fact.frame_num
+        number, times = fact.frame_num, fact.times or 1
+        end = number if fact.last is None else fact.last
         what = f"duplicate {fact.type}"
         if (
             last is not None
@@ -196,9 +198,9 @@ class LedgerSummary:
             and (last.last is None) == (number is None)
             and (last.last is None or number == last.last + 1)
         ):
-            last.count, last.last = last.count + 1, number
+            last.count, last.last = last.count + times, end
             return
-        found = FrameRange(what, line.time, line.stream, 1, fact.session_id, number, number, "sent again")
+        found = FrameRange(what, line.time, line.stream, times, fact.session_id, number, end, "sent again")
         self.duplicates.append(found)
 
     def _take_piece(self, line: Line, size: int, why: str, kept: str | None, path: str | None = None) -> None:

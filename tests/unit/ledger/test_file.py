@@ -64,13 +64,14 @@ def descriptors() -> set[str]:
 
 def tell(book: Ledger, *whats: str) -> None:
     for what in whats:
-        book.note(facts.Disconnected(why=what))
+        book.note(facts.TroubleOver(after=what))
     book.write()
 
 
 def told(root: Path) -> list[str]:
     return [
-        line.fact.why if isinstance(line.fact, facts.Disconnected) else line.fact.kind for line in lines(root)
+        line.fact.after if isinstance(line.fact, facts.TroubleOver) else line.fact.kind
+        for line in lines(root)
     ]
 
 
@@ -262,7 +263,7 @@ def test_what_a_full_disk_did_not_take_before_the_end_is_not_written_after_it(tm
 def test_half_a_queue_is_written_at_once(tmp_path: Path) -> None:
     book = opened(tmp_path)
     for number in range(2000):
-        book.note(facts.Disconnected(why=str(number)))
+        book.note(facts.TroubleOver(after=str(number)))
 
     assert len(told(tmp_path)) >= 1500
     assert book.state.dropped == 0
@@ -272,7 +273,7 @@ def test_a_loss_is_not_dropped_before_what_tells_of_no_frame(tmp_path: Path) -> 
     disk = FullDisk()
     book = opened(tmp_path, disk=disk)
     for number in range(1200):
-        book.note(facts.Duplicate(type="S", frame_num=number))
+        book.note(facts.TroubleOver(after=str(number)))
     for number in range(1200):
         book.note(facts.Loss(count=1, first=number, last=number))
     assert book.state.pending <= ledger.MOST_WAITING + 201
@@ -281,9 +282,9 @@ def test_a_loss_is_not_dropped_before_what_tells_of_no_frame(tmp_path: Path) -> 
     book.write()
 
     lost = [line.fact.first for line in lines(tmp_path) if isinstance(line.fact, facts.Loss)]
-    duplicates = sum(isinstance(line.fact, facts.Duplicate) for line in lines(tmp_path))
+    others = sum(isinstance(line.fact, facts.TroubleOver) for line in lines(tmp_path))
     assert lost == list(range(1200))
-    assert duplicates + book.state.dropped == 1200
+    assert others + book.state.dropped == 1200
     assert sum(line.dropped for line in lines(tmp_path)) == book.state.dropped
     assert (book.state.pending, book.state.trouble) == (0, None)
 

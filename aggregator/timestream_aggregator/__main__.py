@@ -16,6 +16,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "simulate": ("simulate", "Be a sender: a G3NetworkSender with a made-up stream"),
     "verify": ("verify", "Read files back, compare them with the ledger, and say what is wrong"),
     "recover": ("recover", "Publish what a killed recorder left unfinished in a data folder"),
+    "acknowledge": ("acknowledge", "Say that somebody has seen to a damaged file"),
     "ls": ("listing", "List the acquisitions and files of a data folder, and what is missing"),
 }
 

@@ -142,7 +142,9 @@ class Recorder:
             acquisition=_acquisition(seen.acquisition),
             current_file=_current(output),
             last_file=output.last and _last(output.last, read_back.outcomes),
-            totals=_sum(self._parts.before, self._parts.recovery.content, self.since_start()),
+            totals=_sum(self._parts.before, self._parts.recovery.content, self.since_start()).model_copy(
+                update={"bad_files": memory.totals.bad_files}  # those that nobody has acknowledged
+            ),
             last_bad_file=next(iter(memory.bad[-1:]), None),
             last_loss=self._parts.losses.state.latest,
             last_put_aside=seen.put_aside,

@@ -198,6 +198,13 @@ class Verified(_Fact):
     why: Text | None = Field(default=None, description="What is wrong with it")
 
 
+class Acknowledged(_Fact):
+    """Somebody has seen to a file that does not hold what was received."""
+
+    kind: Literal["acknowledged"] = "acknowledged"
+    path: Path
+
+
 class Recovered(_File):
     """A file that a run before left unfinished has its final name and is on the disk."""
 
@@ -256,6 +263,7 @@ Fact = (
     | Published
     | Left
     | Verified
+    | Acknowledged
     | Recovered
     | Removed
     | Trouble

@@ -128,7 +128,7 @@ def intact_of(report: Report | None) -> Finding:
         return _NO_REPORT
     if report.totals.bad_files:
         which = f"{report.totals.bad_files} of the files, the last one {report.last_bad_file},"
-        fix = "Keep it, check the disk, and run `timestream-aggregator verify`"
+        fix = "Keep it, check the disk, run `timestream-aggregator verify`, and then `acknowledge`"
         return Finding(FALSE, "FileDamaged", sentences(f"{which} cannot be read as it was received", fix))
     acquisition, loss = report.acquisition, report.last_loss
     is_recent = bool(loss and acquisition and loss.time >= acquisition.started)

@@ -8,6 +8,7 @@ from tests.tools.frames import frame_bytes
 from tests.tools.raw_server import RawServer
 from tests.tools.recorder import Recorder, assert_readable, ledger_of, names, recorded_digests
 from tests.tools.sender import Sender
+from timestream_aggregator.__main__ import main
 from timestream_aggregator.ledger.file import lines
 from timestream_api.ledger import Duplicate, Line, Loss, Verified
 from timestream_api.report import LossCause
@@ -157,8 +158,16 @@ def test_a_damaged_file_is_told_of_after_a_restart_too(tmp_path: Path) -> None:
             recorder.stop()
         with Recorder(tmp_path, server.port) as recorder:
             report = recorder.status()
+            assert (report.totals.bad_files, report.last_bad_file) == (1, name)
+            assert main(["acknowledge", "--data-dir", str(tmp_path), "17000/none_000.g3"]) == 2
+            assert main(["acknowledge", "--data-dir", str(tmp_path), name]) == 0
+            server.play(scan(1))
+            recorder.wait_for(lambda report: report.totals.bad_files == 0)
+            recorder.stop()
+        with Recorder(tmp_path, server.port) as recorder:
+            report = recorder.status()
 
-    assert (report.totals.bad_files, report.last_bad_file) == (1, name)
+    assert (report.totals.bad_files, report.last_bad_file) == (0, None)
 
 
 def test_a_ledger_that_cannot_be_written_is_told_of_everywhere_and_in_the_exit_code(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from timestream_api.ledger import Fact, Line, Torn, Trouble, TroubleOver, decode
 from timestream_api.report import LedgerReport
 
 MOST_WAITING: Final = 1000  # lines, and ten times as many of those that none is dropped of before others
+ATTEMPTS: Final = 2  # in the end
 RETRY_AFTER: Final = 1.0  # seconds
 _BLOCK: Final = 1 << 16
 _FIRST_DROPPED: Final = (Many, Trouble, TroubleOver)
@@ -150,8 +151,9 @@ class Ledger:
         with self._queueing:
             self._closed = True
             self._unfold(float("inf"))
-        self._not_before = 0.0
-        self.write(sync=True)
+        for _attempt in range(ATTEMPTS):
+            self._not_before = 0.0
+            self.write(sync=True)
         with self._writing:
             self._lost += len(self._queue)
             self._queue.clear()

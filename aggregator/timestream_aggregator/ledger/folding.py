@@ -34,7 +34,7 @@ class Folding:
 
     def is_due(self, now: float) -> bool:
         """Return whether there is something to tell."""
-        return any(run.rest is not None and now >= run.until for run in self._runs.values())
+        return any(run.rest is not None and now >= run.until for run in list(self._runs.values()))
 
     def due(self, now: float) -> Iterator[Many]:
         """Yield what was gathered in minutes that are over."""

@@ -98,6 +98,9 @@ class Memory:
         """Add a fact, which this stream's recorder tells or another. Names that lead elsewhere are passed over."""
         path: str | None = getattr(fact, "path", None)
         file = None if path is None else parse(path)
+        if isinstance(fact, facts.Acknowledged) and path in self.bad:
+            self.bad = [bad for bad in self.bad if bad != path]
+            self._count(bad_files=-1)
         if file is not None:
             mine = self._add_file(fact, file, getattr(fact, "wanted", None) or file.path, mine=mine)
         if mine and (file is not None or path is None):
@@ -129,7 +132,7 @@ class Memory:
         """Add what is of interest to all about a file; return whether it is one of this stream."""
         path = file.path
         mine = self._owns(path, wanted, mine=mine)
-        if not isinstance(fact, facts.Verified | facts.Removed | facts.Loss):
+        if isinstance(fact, facts.Opened | facts.Left | facts.Published | facts.Recovered):
             first, known = file.base.path(0), parse(self.names.get(file.base.path(0), path))
             _keep(self.names, first, path if known is None or known.number < file.number else known.path)
         match fact:

@@ -77,6 +77,9 @@ def remember(root: Path, stream: str, source: str, disk: Disk, log: logging.Logg
         learn(memory, root, disk)
     except OSError as error:
         log.warning("the ledger cannot be read", extra={"why": str(error)})
+    if memory.started is not None:
+        extra = {"started": str(memory.started), "stopped": memory.stopped and str(memory.stopped)}
+        log.info("an earlier run is known", extra=extra)
     return memory
 
 

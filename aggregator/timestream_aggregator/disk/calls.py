@@ -151,7 +151,7 @@ class Disk:
         """Return the names in `folder`; none if it is not there."""
         try:
             return os.listdir(folder)  # noqa: PTH208 - names are all that is wanted
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def sync_folder(self, path: Path) -> None:

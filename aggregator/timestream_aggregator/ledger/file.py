@@ -11,6 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -71,7 +72,11 @@ class Ledger:
         self._doubtful: list[bytes] = []  # lines that are not known to be on the disk
         self._synced = 0  # where in the file the first of them is, or an earlier byte
         self._failed = False  # a sync did: the kernel takes them for written
+        self._state = state_path(root, stream_id, self.memory.source)
         self._unsaved = False  # the memory's file is behind the lines
+        self._floating = False  # it was not synced
+        self._save_after = 0.0
+        self._state_told: str | None = None
         self._not_before = 0.0
         self._told: str | None = None  # the failure that the log has heard of
 
@@ -95,7 +100,9 @@ class Ledger:
     @property
     def state(self) -> LedgerReport:
         """How the ledger fares."""
-        return LedgerReport(pending=len(self._queue), dropped=self._lost, trouble=self._told)
+        return LedgerReport(
+            pending=len(self._queue), dropped=self._lost, trouble=self._told or self._state_told
+        )
 
     def _unfold(self, now: float) -> None:
         for fact in self._folding.due(now):
@@ -138,13 +145,12 @@ class Ledger:
                     self._write()
                 if (sync or len(self._doubtful) > MOST_WAITING) and self._doubtful and self._fd >= 0:
                     self._sync()
-                    self._save(sync=True)
-                elif self._unsaved:
-                    self._save(sync=False)
-                if not (self._queue or self._unsaved or self._failed):
+                if not (self._queue or self._failed):
                     self._told = None
             except OSError as error:
                 self._note_failure(error)
+            if self._kept and (self._unsaved or (sync and self._floating)):
+                self._save(sync=sync)
 
     def close(self) -> None:
         """Write what waits, and end. What the disk does not take now is lost, and the log says so."""
@@ -152,7 +158,7 @@ class Ledger:
             self._closed = True
             self._unfold(float("inf"))
         for _attempt in range(ATTEMPTS):
-            self._not_before = 0.0
+            self._not_before = self._save_after = 0.0
             self.write(sync=True)
         with self._writing:
             self._lost += len(self._queue)
@@ -167,8 +173,9 @@ class Ledger:
             self._log.warning("the ledger was taken away, another is begun", extra={"path": str(self.path)})
             self._let_go()
         if self._fd >= 0 and month(self.path.name) < month(name_at(self._clock.utc())):
-            self._sync()
-            self._learn()
+            with suppress(OSError):  # the file of the new month may do better
+                self._sync()
+                self._learn()
             self._let_go()
         if self._fd < 0:
             self._fd = self._open()
@@ -199,6 +206,8 @@ class Ledger:
 
     def _write_again(self) -> None:
         """Write the end of the file over itself, and the lines that are not there any more behind it."""
+        if not self._disk.is_at(self._fd, self.path):  # nobody will read it
+            return
         size = self._disk.size(self._fd)
         there = self._disk.read(self._fd, max(0, size - self._synced), self._synced)
         fd = self._disk.open(self.path)  # one at whose end nothing is added
@@ -215,13 +224,18 @@ class Ledger:
     def _save(self, *, sync: bool) -> None:
         """Bring the memory's file up to the lines, once all of what it would tell is in those."""
         with self._queueing:
-            if self._queue:
+            if self._queue or self._clock.monotonic() < self._save_after:
                 return
             data = encode(self.memory)
-        if self._kept:
-            path = state_path(self._root, self._stream_id, self.memory.source)
-            replace(self._disk, path, data, sync=sync)
-        self._unsaved = False
+        try:
+            replace(self._disk, self._state, data, sync=sync)
+            self._unsaved, self._floating, self._state_told = False, not sync, None
+        except OSError as error:  # of no concern to the lines
+            self._save_after = self._clock.monotonic() + RETRY_AFTER
+            if str(error) != self._state_told:
+                self._state_told = str(error)
+                extra = {"path": self._state.name, "why": str(error)}
+                self._log.error("the state cannot be kept, a start reads more of the ledger", extra=extra)
 
     def _let_go(self) -> None:
         if self._fd >= 0:

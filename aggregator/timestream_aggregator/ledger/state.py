@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from timestream_aggregator.ledger.reading import Place, files, read_on
 from timestream_api.ledger import decode
 
 _MEMORY: Final = TypeAdapter(Memory)
+_OF_NO_INTEREST: Final = re.compile(r'"kind":"(?:connected|disconnected|renamed|trouble|troubleOver|torn)"')
 _LARGEST: Final = 16 << 20  # bytes
 _BEGINNING: Final = '{{"v":1,"crc32c":"{:08x}","state":'
 _END: Final = b"}\n"
@@ -86,7 +88,7 @@ def remember(root: Path, stream: str, source: str, disk: Disk, log: logging.Logg
 def learn(memory: Memory, root: Path, disk: Disk, run: str = "") -> None:
     """Add what lines of the ledger tell that are not read yet, but for those of `run`. OSError: they cannot be read."""
     for text in read_on(root, memory.place, disk):
-        line = decode(text)
+        line = None if _OF_NO_INTEREST.search(text) else decode(text)
         if line is not None and line.run != run:
             memory.take(line)
 

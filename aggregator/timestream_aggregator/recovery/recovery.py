@@ -89,6 +89,7 @@ class Recovery:
         self._doubtful: set[str] = set()  # files that could not be published in this run
         self._promised: dict[str, FileId] = {}  # names of what stood behind damage
         self._strangers: list[str] = []
+        self._found: list[str] = []  # files that were there in the beginning
         self._find(set(self._disk.names(folder.staging)), earlier.left)
         self._losses = losses
         self._published = published
@@ -127,9 +128,7 @@ class Recovery:
         """
         ahead: list[tuple[str, Frame]] = []
         try:
-            with self._changed:
-                names = list(self._left)
-            for name in names:
+            for name in self._found:
                 frame = self._last_in(name)
                 if frame is not None:
                     ahead.append((wanted_path(name), frame))
@@ -225,6 +224,7 @@ class Recovery:
                 self._strangers.append(name)
                 continue
             self._folder.reserve(path)
+            self._found.append(name)
             behind = _BEHIND.fullmatch(name)
             if behind is None:
                 self._left[name] = left.get(path)

@@ -422,3 +422,16 @@ def test_unreadable_lines_are_told_to_whoever_asks(tmp_path: Path) -> None:
 
     assert len(list(lines(tmp_path, lambda: unreadable.append(None)))) == 1
     assert len(unreadable) == 2
+
+
+def test_a_state_that_cannot_be_kept_holds_no_line_up_and_is_told(tmp_path: Path) -> None:
+    state_path(tmp_path, "crate1", "here:1").mkdir(parents=True)
+    book = Ledger(tmp_path, "crate1", LOG, memory=Memory("crate1", "here:1"))
+    for number in range(3):
+        book.note(ledger.Opened(path=f"17000/{number}_000.g3"))
+        book.write(sync=True)
+
+        assert len(list(lines(tmp_path))) == number + 1
+    assert "directory" in (book.state.trouble or "")
+    assert (book.state.pending, book.state.dropped) == (0, 0)
+    book.close()

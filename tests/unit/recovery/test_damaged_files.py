@@ -431,3 +431,44 @@ def test_memory_does_not_depend_on_what_a_length_says(tmp_path: Path) -> None:
 def test_the_plain_parser_sees_what_the_test_damages() -> None:
     seen: list[Seen] = parse(b"".join(stream()), LIMIT).frames
     assert [each.frame_num for each in seen] == list(range(len(SIZES)))
+
+
+def looked(root: Path, disk: Disk | None = None) -> list[int]:
+    """Return the numbers that are found in left files before any is recovered."""
+    recovery = Recovery(DataFolder(root, disk), lambda _: None, LOG)
+    recovery.look_ahead()
+    assert recovery.ahead is not None
+    return sorted(frame.frame_num or 0 for _, frame in recovery.ahead)
+
+
+def test_the_last_number_of_a_left_file_is_known_before_it_is_recovered(place: Place) -> None:
+    frames = stream()
+    for tail in (b"", frames[0][:50], bytes(3_000_000), b"?" * 1000):
+        path = place.leave(b"".join(frames) + tail)
+        assert looked(place.root) == [len(frames) - 1]
+        path.unlink()
+
+
+def test_what_stood_behind_damage_is_known_before_it_is_recovered_too(place: Place) -> None:
+    frames = stream()
+    path = place.leave(frames[0])
+    path.with_name(f"{path.name}-behind-{len(frames[0]):x}").write_bytes(b"".join(frames[1:]))
+
+    assert looked(place.root) == [0, len(frames) - 1]
+
+
+def test_little_of_a_left_file_is_read_to_know_its_last_number(place: Place) -> None:
+    class Counting(Disk):
+        read_bytes = 0
+
+        def read(self, fd: int, size: int, offset: int) -> bytes:
+            piece = super().read(fd, size, offset)
+            self.read_bytes += len(piece)
+            return piece
+
+    disk = Counting()
+    big = [frame("S", session=SESSION, num=number, data=b"x" * 1_000_000) for number in range(20)]
+    place.leave(b"".join(big))
+
+    assert looked(place.root, disk) == [19]
+    assert disk.read_bytes < 6_000_000

@@ -17,6 +17,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "verify": ("verify", "Read files back, compare them with the ledger, and say what is wrong"),
     "recover": ("recover", "Publish what a killed recorder left unfinished in a data folder"),
     "account": ("account", "Tell what each stream sent, and what became of it: the night's account"),
+    "acknowledge": ("acknowledge", "Say that somebody has seen to a damaged file"),
     "ls": ("listing", "List the acquisitions and files of a data folder, and what is missing"),
 }
 

@@ -6,7 +6,6 @@ Whoever calls this gives the disk and the clock: a recorder the machine's, a tes
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from timestream_aggregator.buffer import Buffer
@@ -14,14 +13,16 @@ from timestream_aggregator.clock import SYSTEM, Clock, Pulse
 from timestream_aggregator.core.acquisition import Recording
 from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.core.files import MOST_OPEN
-from timestream_aggregator.core.sessions import KnownSession
+from timestream_aggregator.core.naming import parse, safe_stream_id
+from timestream_aggregator.core.sessions import EarlierRun, KnownSession
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.marked import marked
 from timestream_aggregator.disk.quarantine import Quarantine
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Discards, Losses
-from timestream_aggregator.ledger.recent import History, read
+from timestream_aggregator.ledger.memory import Memory
+from timestream_aggregator.ledger.state import remember
 from timestream_aggregator.network.source import Source
 from timestream_aggregator.readback.readback import Readback
 from timestream_aggregator.recovery.recovery import Recovery
@@ -33,10 +34,11 @@ from timestream_aggregator.writing.stream_files import Observers, StreamFiles
 from timestream_aggregator.writing.tally import Board
 from timestream_aggregator.writing.telling import Telling
 from timestream_aggregator.writing.writer import Writer
-from timestream_api.ledger import Fact
+from timestream_api.ledger import Fact, Loss
+from timestream_api.report import LossCause, Totals
 from timestream_api.settings import RecorderSettings
 
-RECOVERY_PATIENCE: Final = 20.0  # seconds; what comes meanwhile is buffered
+LOOK_AGAIN: Final = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Parts:
     recovery: Recovery
     readback: Readback
     storage: StorageWatch
+    before: Totals
+    """Of all runs before."""
 
 
 def assemble(
@@ -88,12 +92,13 @@ def assemble(
     folder = DataFolder(root, disk)
     folder.prepare()
     buffer = buffer or Buffer(settings.buffer_bytes, clock)
-    ledger = Ledger(root, settings.stream_id, log, disk, clock)
+    memory = remember(root, settings.stream_id, f"{settings.address}:{settings.port}", disk, log)
+    before, unverified = memory.totals, list(memory.unverified.values())
+    ledger = Ledger(root, settings.stream_id, log, disk, clock, memory=memory)
     losses = Losses(ledger, log, clock)
     tell = _teller(ledger, changed)
-    history = partial(_history, settings, disk, log)
-    earlier, started = history(), clock.wall()
-    for path in earlier.paths:
+    earlier, started = _earlier_run(memory), clock.wall()
+    for path in memory.names.values():
         folder.reserve(path)  # whoever had that name may have been fetched away
     readback = Readback(root, tell, log)
     read_back = readback.add if settings.verify else _leave_unread
@@ -101,7 +106,7 @@ def assemble(
         folder,
         tell,
         log,
-        earlier=earlier,
+        earlier=memory,
         losses=losses,
         published=read_back,
     )
@@ -131,11 +136,17 @@ def assemble(
     source = Source(settings, buffer, log, changed, clock)
 
     def resume(recording: Recording) -> None:
-        """Tell what an earlier run recorded last, once all that it left is recovered, or that takes too long."""
-        clock.wait(recovery.caught_up, RECOVERY_PATIENCE)
-        for written in earlier.unverified.values():
-            read_back(written)
-        recording.resume(_known(history()), earlier.run, started)
+        """Tell what earlier runs recorded, also in files that they left; what comes meanwhile is buffered."""
+        while not clock.wait(recovery.looked, LOOK_AGAIN):
+            log.info("looking for the last numbers in files that were left")
+        for written in unverified:
+            if parse(written.path) is not None:
+                read_back(written)
+        if recovery.ahead is None:  # told to stop before that
+            return
+        for path, frame in recovery.ahead:
+            memory.reach(path, frame.session_id, safe_stream_id(frame.stream_id or ""), frame.frame_num)
+        recording.resume(_known(memory, losses), earlier, started)
 
     telling = Telling(ledger, losses, log)
     handoff = Handoff(
@@ -187,6 +198,7 @@ def assemble(
         recovery=recovery,
         readback=readback,
         storage=storage,
+        before=before,
     )
 
 
@@ -201,18 +213,31 @@ def _teller(ledger: Ledger, changed: Callable[[], None]) -> Callable[[Fact], Non
     return tell
 
 
-def _history(settings: RecorderSettings, disk: Disk, log: logging.Logger) -> History:
-    try:
-        return read(settings.data_dir, settings.stream_id, disk)
-    except OSError as error:
-        log.warning("the ledger cannot be read", extra={"why": str(error)})
-        return History()
+def _earlier_run(memory: Memory) -> EarlierRun | None:
+    if memory.started is None:
+        return None
+    return EarlierRun(memory.started.timestamp(), memory.stopped.timestamp() if memory.stopped else None)
 
 
-def _known(history: History) -> list[KnownSession]:
-    if history.session_id is None or history.highest is None:
-        return []
-    return [KnownSession(history.session_id, None, history.highest)]
+def _known(memory: Memory, losses: Losses) -> list[KnownSession]:
+    """Return the sessions that may go on; what came of any and was not written is lost."""
+    for session in list(memory.sessions):
+        for first, last in session.unwritten:
+            losses.note(
+                Loss(
+                    count=last - first + 1,
+                    cause=LossCause.RESTART,
+                    session_id=session.session_id,
+                    stream_id=session.stream_id,
+                    first=first,
+                    last=last,
+                )
+            )
+    return [
+        KnownSession(session.session_id, session.stream_id, session.accounted)
+        for session in memory.sessions
+        if session.accounted is not None
+    ]
 
 
 def _leave_unread(_: FileFacts) -> None:

@@ -59,8 +59,9 @@ class Recorder:
 
     def start(self) -> None:
         """Begin to connect and to record."""
-        source = f"{self._settings.address}:{self._settings.port}"
-        self._parts.ledger.note(Started(version=VERSION, source=source, pod=os.environ.get("POD_NAME")))
+        ledger = self._parts.ledger
+        ledger.note(Started(version=VERSION, source=ledger.memory.source, pod=os.environ.get("POD_NAME")))
+        ledger.write(sync=True)  # what is wrong with it is known from the start
         for thread in (self._source, self._framer, self._writer, *self._others, self._readback):
             thread.start()
 
@@ -73,7 +74,7 @@ class Recorder:
         self._read_back_until = self._clock.monotonic() + read_back
         parts.patience.stop(DISK_PATIENCE)
         parts.storage.stop()
-        if not parts.recovery.caught_up.is_set():  # the writer waits for it
+        if not parts.recovery.looked.is_set():  # the writer waits for it
             parts.recovery.stop()
         parts.source.stop()
         self._source.join(DISK_PATIENCE)
@@ -111,9 +112,10 @@ class Recorder:
 
     @property
     def incomplete(self) -> bool:
-        """Whether the disk did not take all that was received before the end."""
+        """Whether the disk did not take all that was received before the end, or not all that was to be told."""
         parts = self._parts
-        return parts.board.unwritten > 0 or parts.recovery.pending > 0 or self._writer.is_alive()
+        lost = parts.board.unwritten + parts.recovery.pending + parts.ledger.state.dropped
+        return lost > 0 or self._writer.is_alive()
 
     def ill(self) -> str | None:
         """Return why a restart would help, or None. A failing disk or a silent sender is no reason."""
@@ -130,7 +132,7 @@ class Recorder:
     def report(self) -> api.Report:
         """Return what there is to say now."""
         seen, output = self._parts.framer.state, self._parts.board.state
-        lost, read_back = self._parts.losses.state, self._parts.readback.state
+        read_back, memory = self._parts.readback.state, self._parts.ledger.memory
         return api.Report(
             time=self._clock.utc(),
             started_at=self._started_at,
@@ -141,24 +143,33 @@ class Recorder:
             acquisition=_acquisition(seen.acquisition),
             current_file=_current(output),
             last_file=output.last and _last(output.last, read_back.outcomes),
-            totals=api.Totals(
-                files=output.files,
-                recovered=self._parts.recovery.count,
-                frames=output.frames,
-                bytes=output.size,
-                verified=read_back.good,
-                bad_files=read_back.bad,
-                lost=lost.count,
-                missed=seen.notes.get(Joined, 0),
-                duplicates=seen.notes.get(Duplicate, 0),
-                quarantined=seen.quarantined,
-                gaps=seen.notes.get(Gap, 0),
+            totals=_sum(self._parts.before, self._parts.recovery.content, self.since_start()).model_copy(
+                update={"bad_files": memory.totals.bad_files}  # those that nobody has acknowledged
             ),
-            last_bad_file=read_back.latest_bad,
-            last_loss=lost.latest,
+            last_bad_file=next(iter(memory.bad[-1:]), None),
+            last_loss=self._parts.losses.state.latest,
             last_put_aside=seen.put_aside,
             storage=self._disk(),
+            ledger=self._parts.ledger.state,
             buffer=self._parts.buffer.state(),
+        )
+
+    def since_start(self) -> api.Totals:
+        """Return the counts of this run alone."""
+        seen, output = self._parts.framer.state, self._parts.board.state
+        read_back = self._parts.readback.state
+        return api.Totals(
+            files=output.files,
+            recovered=self._parts.recovery.count,
+            frames=output.frames,
+            bytes=output.size,
+            verified=read_back.good,
+            bad_files=read_back.bad,
+            lost=self._parts.losses.state.count,
+            missed=seen.notes.get(Joined, 0),
+            duplicates=seen.notes.get(Duplicate, 0),
+            quarantined=seen.quarantined,
+            gaps=seen.notes.get(Gap, 0),
         )
 
     def _thread(self, name: str, loop: Callable[[], None]) -> threading.Thread:
@@ -198,6 +209,12 @@ class Recorder:
         away = self._parts.handoff.away
         hangs = f"a call to the disk has not returned for {away:.0f} s" if away >= HEALTHY else None
         return self._parts.board.state.trouble or hangs
+
+
+def _sum(*parts: api.Totals) -> api.Totals:
+    return api.Totals(
+        **{name: sum(getattr(part, name) for part in parts) for name in api.Totals.model_fields}
+    )
 
 
 def _acquisition(snapshot: Snapshot) -> api.AcquisitionReport | None:

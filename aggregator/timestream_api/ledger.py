@@ -38,11 +38,19 @@ Short = Annotated[str, _cut_at(64)]
 Text = Annotated[str, _cut_at(256)]
 Path = Annotated[str, _cut_at(300)]
 Time = Annotated[datetime, AfterValidator(_utc)]
+Number = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
+"""session_id or frame_num, as frames hold them."""
 Crc = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
 
 
 class _Fact(Model):
     model_config = ConfigDict(extra="ignore")  # what a later version adds
+
+
+class _Many(_Fact):
+    times: Count | None = Field(
+        default=None, description="How many such things this line tells of, if more than one"
+    )
 
 
 class Started(_Fact):
@@ -62,22 +70,21 @@ class Stopped(_Fact):
     unread: Count = Field(default=0, description="Bytes that had arrived and were left to the sender")
 
 
-class Connected(_Fact):
+class Connected(_Many):
     """A connection to the sender stands."""
 
     kind: Literal["connected"] = "connected"
     endpoint: Text
 
 
-class Disconnected(_Fact):
+class Disconnected(_Many):
     """A connection has ended."""
 
     kind: Literal["disconnected"] = "disconnected"
     why: Text
-    times: Count | None = Field(default=None, description="With those that ended after it without a byte")
 
 
-class Gap(_Fact):
+class Gap(_Many):
     """No frame came for longer than frameGap: the acquisition ended."""
 
     kind: Literal["gap"] = "gap"
@@ -90,9 +97,10 @@ class Loss(_Fact):
 
     kind: Literal["loss"] = "loss"
     count: Count
-    session_id: int | None = None
-    first: int | None = Field(default=None, description="First missing frame_num")
-    last: int | None = Field(default=None, description="Last missing frame_num")
+    session_id: Number | None = None
+    stream_id: Short | None = None
+    first: Number | None = Field(default=None, description="First missing frame_num")
+    last: Number | None = Field(default=None, description="Last missing frame_num")
     cause: Short | None = Field(default=None, description="The probable one: a LossCause")
     why: Text | None = Field(default=None, description="What the disk says, where it is the cause")
     path: Path | None = Field(default=None, description="The file whose bytes the disk lost")
@@ -108,22 +116,23 @@ class Joined(_Fact):
     count: Count = Field(description="How many frames right before it had been sent, and are in no file")
 
 
-class Duplicate(_Fact):
+class Duplicate(_Many):
     """A frame came again and was not written again."""
 
     kind: Literal["duplicate"] = "duplicate"
     type: Short
-    session_id: int | None = None
-    frame_num: int | None = None
+    session_id: Number | None = None
+    frame_num: Number | None = None
+    last: Number | None = Field(default=None, description="Of several the last frame_num")
 
 
 class Renumbered(_Fact):
     """The streamer's frame_num went back within a session. The frames are recorded all the same."""
 
     kind: Literal["renumbered"] = "renumbered"
-    session_id: int | None = None
-    last: int = Field(description="The number before")
-    first: int = Field(description="The number after")
+    session_id: Number | None = None
+    last: Number = Field(description="The number before")
+    first: Number = Field(description="The number after")
 
 
 class Renamed(_Fact):
@@ -132,17 +141,17 @@ class Renamed(_Fact):
     kind: Literal["renamed"] = "renamed"
     base: Path
     stream_id: Short | None = None
-    session_id: int | None = None
+    session_id: Number | None = None
 
 
-class UnknownFlowControl(_Fact):
+class UnknownFlowControl(_Many):
     """A flow-control frame with a value that nobody knows; it was dropped."""
 
     kind: Literal["unknownFlowControl"] = "unknownFlowControl"
     value: int | None = None
 
 
-class Quarantined(_Fact):
+class Quarantined(_Many):
     """A damaged piece of the stream, or a frame that is odd, is in no file."""
 
     kind: Literal["quarantined"] = "quarantined"
@@ -164,9 +173,10 @@ class _File(_Fact):
     bytes: Count
     frames: Count
     crc32c: Crc = Field(alias="crc32c", description="CRC-32C of the whole file, hexadecimal")
-    session_id: int | None = None
-    first_frame_num: int | None = None
-    last_frame_num: int | None = None
+    session_id: Number | None = None
+    stream_id: Short | None = Field(default=None, description="sostream_id, as it may be in a name")
+    first_frame_num: Number | None = None
+    last_frame_num: Number | None = None
 
 
 class Published(_File):
@@ -174,7 +184,6 @@ class Published(_File):
 
     kind: Literal["published"] = "published"
     repeated: Count = Field(default=0, description="Of the frames, how many an earlier file holds too")
-    stream_id: Short | None = Field(default=None, description="sostream_id that the streamer gave")
     first_frame_time: Time | None = Field(default=None, description="When its first frame arrived")
     last_frame_time: Time | None = Field(default=None, description="When its last frame arrived")
     reason: CloseReason
@@ -196,6 +205,13 @@ class Verified(_Fact):
     good: bool = Field(description="Whether it holds what was received")
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     why: Text | None = Field(default=None, description="What is wrong with it")
+
+
+class Acknowledged(_Fact):
+    """Somebody has seen to a file that does not hold what was received."""
+
+    kind: Literal["acknowledged"] = "acknowledged"
+    path: Path
 
 
 class Recovered(_File):
@@ -257,6 +273,7 @@ Fact = (
     | Published
     | Left
     | Verified
+    | Acknowledged
     | Recovered
     | Removed
     | Trouble

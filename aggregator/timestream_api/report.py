@@ -124,7 +124,7 @@ class LastPutAside(Model):
 
 
 class Totals(Model):
-    """Counts since the recorder started."""
+    """Counts over the whole life of the stream, all runs of its recorder together."""
 
     files: Count = Field(default=0, description="Files published")
     verified: Count = Field(default=0, description="Files read back through spt3g")
@@ -157,6 +157,14 @@ class StorageReport(Model):
     trouble: Text | None = Field(default=None, description="What is wrong with the disk, if anything")
 
 
+class LedgerReport(Model):
+    """The ledger, which tells of each file and of what is in none."""
+
+    pending: Count = Field(default=0, description="Lines that wait for the disk")
+    dropped: Count = Field(default=0, description="Lines that could not be kept since the start")
+    trouble: Text | None = Field(default=None, description="Why it cannot be written, if it cannot")
+
+
 class BufferReport(Model):
     """The memory between the network and the disk."""
 
@@ -178,7 +186,7 @@ class Report(Model):
     acquisition: AcquisitionReport | None = Field(default=None, description="The running acquisition, if any")
     current_file: CurrentFile | None = Field(default=None, description="The file being written, if any")
     last_file: LastFile | None = Field(default=None, description="The file published last, if any")
-    totals: Totals = Field(default=Totals(), description="Counts since the recorder started")
+    totals: Totals = Field(default=Totals(), description="Counts over the life of the stream")
     last_bad_file: Name | None = Field(
         default=None, description="The file found last that does not hold what was received"
     )
@@ -187,6 +195,9 @@ class Report(Model):
         default=None, description="What came last that is no good frame, if anything did"
     )
     storage: StorageReport | None = Field(default=None, description="The disk under the data folder")
+    ledger: LedgerReport = Field(
+        default=LedgerReport(), description="The account of what is in which file, and in none"
+    )
     buffer: BufferReport = Field(
         default=BufferReport(), description="The memory between the network and the disk"
     )

@@ -128,7 +128,7 @@ def intact_of(report: Report | None) -> Finding:
         return _NO_REPORT
     if report.totals.bad_files:
         which = f"{report.totals.bad_files} of the files, the last one {report.last_bad_file},"
-        fix = "Keep it, check the disk, and run `timestream-aggregator verify`"
+        fix = "Keep it, check the disk, run `timestream-aggregator verify`, and then `acknowledge`"
         return Finding(FALSE, "FileDamaged", sentences(f"{which} cannot be read as it was received", fix))
     acquisition, loss = report.acquisition, report.last_loss
     is_recent = bool(loss and acquisition and loss.time >= acquisition.started)
@@ -280,6 +280,12 @@ def _disk_trouble(facts: Facts) -> Problem | None:
     storage = facts.report.storage
     if storage and (storage.trouble or not storage.writable):
         return Problem("DiskTrouble", f"The disk takes nothing: {storage.trouble or 'the last write failed'}")
+    ledger = facts.report.ledger
+    if ledger.trouble or ledger.dropped:
+        what = f"The ledger cannot be written, {ledger.dropped} of its lines are lost: {ledger.trouble or 'no room'}"
+        return Problem(
+            "LedgerTrouble", f"{what}. Frames are recorded; give the recorder write access to its folder"
+        )
     if facts.report.buffer.stalled:
         return Problem("Stalled", "The disk does not keep up: the buffer is full and the sender is held back")
     if storage and storage.free_bytes < facts.spec.min_free_bytes:

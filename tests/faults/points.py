@@ -19,7 +19,7 @@ from tests.faults.rehearsal import await_last, play, record, until
 from tests.faults.warm import Command, Warm, strace
 from tests.tools.patience import PATIENCE
 from tests.tools.raw_server import RawServer
-from tests.tools.recorder import OWN_FOLDER
+from tests.tools.recorder import OWN_FOLDER, ledger_of
 
 needs_strace = [
     pytest.mark.root,
@@ -66,7 +66,7 @@ class Point:
         return [*where, "-e", f"trace={','.join(calls)}", *links, "-e", f"inject={self.call}:{inject}"]
 
 
-LEDGER: Final = "ledger.jsonl"
+LEDGER: Final = ledger_of(Path()).name
 POINTS: Final = [
     *(Point(Since.START, call) for call in ("mkdir", "openat", "renameat2", "unlink", "fsync")),
     *(Point(Since.START, call, LEDGER) for call in ("openat", "write", "fdatasync")),

@@ -15,7 +15,7 @@ from tests.faults.rehearsal import SENT, await_last, is_staged, play, record, se
 from tests.faults.warm import Warm
 from tests.tools.frames import frame_bytes
 from tests.tools.raw_server import RawServer
-from tests.tools.recorder import OWN_FOLDER, published, staged
+from tests.tools.recorder import OWN_FOLDER, ledger_of, published, staged
 from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.disk.layout import staged_name
 from timestream_api.ledger import Recovered, Torn
@@ -128,7 +128,7 @@ def test_zeros_at_the_end_of_a_left_file_and_a_torn_line_cost_nothing(tmp_path: 
     (folder / OWN_FOLDER / "staging").mkdir(parents=True)
     left = folder / OWN_FOLDER / "staging" / staged_name(FileId(Base("16000", "left"), 0), "0a1b")
     left.write_bytes(b"".join(frame.data or b"" for frame in frames) + bytes(100_000))
-    (folder / OWN_FOLDER / "ledger.jsonl").write_text('{"v":1,"time":"2026-01-0')
+    ledger_of(folder).write_text('{"v":1,"time":"2026-01-0')
     with RawServer() as server, record(warm, folder, server.port) as recorder:
         recorder.go()
         play(server)

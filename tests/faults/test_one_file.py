@@ -11,7 +11,7 @@ from tests.faults.account import assert_spt3g_reads, settle
 from tests.faults.disk import needs_mounts, small_disk
 from tests.faults.rehearsal import session
 from tests.tools.raw_server import RawServer
-from tests.tools.recorder import OWN_FOLDER, Recorder, published, staged
+from tests.tools.recorder import OWN_FOLDER, Recorder, ledger_of, published, staged
 from tests.tools.sender import SentFrame
 
 pytestmark = needs_mounts
@@ -32,10 +32,10 @@ def bytes_of(frames: list[SentFrame]) -> bytes:
 
 def sweep(folder: Path) -> None:
     """Remove what is hidden, as cleaning jobs do."""
-    ledger = (folder / OWN_FOLDER / "ledger.jsonl").read_bytes()
+    ledger = ledger_of(folder).read_bytes()
     shutil.rmtree(folder / OWN_FOLDER)
     (folder / OWN_FOLDER).mkdir()
-    (folder / OWN_FOLDER / "ledger.jsonl").write_bytes(ledger)
+    ledger_of(folder).write_bytes(ledger)
 
 
 def remove_the_growing_file(folder: Path) -> None:

@@ -8,14 +8,15 @@ from typing import Any, Final
 
 from tests.fuzz.properties import spt3g_loads
 from tests.machine.disk_layers import File
-from tests.machine.run import ROOT, STAGING, TurnedClock
+from tests.machine.run import EPOCH, ROOT, STAGING, TurnedClock
 from tests.machine.simulated_disk import SimulatedDisk
 from tests.tools.plain import parse
+from timestream_aggregator.clock import utc
 from timestream_aggregator.disk.layout import OWN_FOLDER
-from timestream_aggregator.ledger.file import NAME
+from timestream_aggregator.ledger.reading import name_at
 
 OWN: Final = ROOT / OWN_FOLDER
-LEDGER: Final = OWN / NAME
+LEDGER: Final = OWN / name_at(utc(EPOCH))
 LIMIT: Final = 1 << 20
 
 

@@ -196,9 +196,9 @@ class Run:
     def _begin(self) -> None:
         """Do once what the threads do first; recovery may not be done by the time the writer begins."""
         self._begun = True
+        self.recovery.look_ahead()
         if self._recovers_first:
             self.recovery.run()
-            self.recovery.caught_up.set()
         self._framing = True
         self._parts.framer.begin()
         self._framing = False

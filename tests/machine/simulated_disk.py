@@ -95,7 +95,7 @@ def call(
     return made
 
 
-LATE: Final = frozenset({"link", "rename", "unlink", "truncate", "sync_folder", "make_folder"})
+LATE: Final = frozenset({"link", "rename", "replace", "unlink", "truncate", "sync_folder", "make_folder"})
 
 
 class SimulatedDisk(Layers, Disk):
@@ -204,8 +204,8 @@ class SimulatedDisk(Layers, Disk):
         return 0 if isinstance(self.names_seen.get(path), Folder) else len(self._at(path).cached)
 
     @call
-    def tail(self, path: Path, size: int) -> bytes:
-        return bytes(self._at(path).cached[-size:])
+    def open_to_read(self, path: Path) -> int:
+        return self._opened(self._at(path))
 
     @call
     def append(self, fd: int, data: bytes) -> int:
@@ -254,6 +254,15 @@ class SimulatedDisk(Layers, Disk):
     def rename(self, old: Path, new: Path) -> None:
         file = self._at(old)
         self._must_be_free(new)
+        self._name({old: None, new: file})
+
+    @call
+    def replace(self, old: Path, new: Path) -> None:
+        file = self._at(old)
+        if new not in self.names_seen:
+            self._must_be_free(new)
+        elif self._at(new) is file:  # as rename(2) has it
+            return
         self._name({old: None, new: file})
 
     @call

@@ -23,7 +23,7 @@ DATA = st.binary(max_size=8)
 WORK = st.one_of(
     st.tuples(st.sampled_from(["create", "open", "open_end", "open_anew", "unlink"]), NAMES),
     st.tuples(st.sampled_from(["make_folder", "sync_folder", "is_folder", "names"]), FOLDERS),
-    st.tuples(st.sampled_from(["link", "rename", "same"]), NAMES, NAMES),
+    st.tuples(st.sampled_from(["link", "rename", "replace", "same"]), NAMES, NAMES),
     st.tuples(
         st.sampled_from(["lock", "lock_shared", "links", "size", "sync", "sync_data", "close"]), NUMBERS
     ),
@@ -32,7 +32,6 @@ WORK = st.one_of(
     st.tuples(st.just("append"), NAMES, DATA),
     st.tuples(st.just("read"), NUMBERS, st.integers(0, 20), st.integers(0, 12)),
     st.tuples(st.just("truncate"), NUMBERS, st.integers(0, 12)),
-    st.tuples(st.just("tail"), NAMES, st.integers(1, 12)),
 )
 
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -119,11 +120,19 @@ class Recorder:
         return self.wait_for(lambda report: report.connection.state is ConnectionState.CONNECTED)
 
     def recorded(self, frames: int, timeout: float = PATIENCE, *, quarantined: int = 0) -> Report:
-        """Wait until it has recorded `frames` frames, and put aside so many pieces, which it may tell later."""
+        """Wait until it has recorded `frames` frames, and put aside so many pieces, since it started."""
         return self.wait_for(
-            lambda report: report.totals.frames >= frames and report.totals.quarantined >= quarantined,
+            lambda _: (
+                self.metric("recorded_frames") >= frames and self.metric("quarantined_pieces") >= quarantined
+            ),
             timeout,
         )
+
+    def metric(self, name: str) -> float:
+        """Return a counter's value."""
+        line = f"timestream_{name}_total "
+        text = self._get("/metrics")[1].decode()
+        return next(float(row.removeprefix(line)) for row in text.splitlines() if row.startswith(line))
 
     def probe(self, page: str) -> int:
         """Return the HTTP status of a page."""
@@ -170,6 +179,11 @@ def published(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.rglob("*") if path.is_file() and OWN_FOLDER not in path.parts)
     assert all(path.suffix == ".g3" for path in found), found
     return found
+
+
+def ledger_of(folder: Path) -> Path:
+    """Return the ledger's file for lines that are written now."""
+    return folder / OWN_FOLDER / f"ledger-{datetime.now(UTC):%Y-%m}.jsonl"
 
 
 def names(folder: Path) -> list[str]:

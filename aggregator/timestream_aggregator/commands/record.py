@@ -2,7 +2,7 @@
 
 Runs until SIGTERM, SIGINT or SIGHUP (which nohup turns off); what was received by then is published. Exit codes:
 0 all is written; 2 a wrong option; 70 a fault of this program; 73 the data folder cannot be used; 74 the disk did
-not take everything before the end.
+not take everything before the end, or not all lines of the ledger.
 """
 
 import _thread

@@ -18,7 +18,8 @@ from timestream_aggregator.disk.folder import DataFolder, UnusableFolderError
 from timestream_aggregator.disk.layout import wanted_path
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Losses
-from timestream_aggregator.ledger.recent import read
+from timestream_aggregator.ledger.memory import Memory
+from timestream_aggregator.ledger.state import learn
 from timestream_aggregator.recovery.recovery import Outcome, Recovery, shown
 from timestream_api.ledger import Fact
 
@@ -62,7 +63,8 @@ def recover(root: Path) -> list[Outcome]:
         ledger.write(sync=True)
 
     try:
-        earlier = read(root, STREAM, folder.disk)
+        earlier = Memory(STREAM)
+        learn(earlier, root, folder.disk)
         return Recovery(folder, tell, log, earlier=earlier, losses=Losses(ledger, log)).run()
     finally:
         ledger.close()

@@ -15,6 +15,7 @@ class FileFacts:
     session_id: int | None = None
     first_frame_num: int | None = None
     last_frame_num: int | None = None
+    stream_id: str | None = None  # sostream_id, as it may be in a name
 
     @property
     def crc32c(self) -> str:

@@ -73,11 +73,9 @@ class Disk:
         """Return the size in bytes of what is called `path`."""
         return path.stat().st_size
 
-    def tail(self, path: Path, size: int) -> bytes:
-        """Return the last `size` bytes of the file `path`, all if it has no more."""
-        with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
-            return file.read(size)
+    def open_to_read(self, path: Path) -> int:
+        """Return a descriptor of the file `path`, to read it."""
+        return open_file(path, os.O_RDONLY)
 
     def append(self, fd: int, data: bytes) -> int:
         """Write `data` at the file's end, wherever that is now, and return how many bytes were taken."""
@@ -125,6 +123,10 @@ class Disk:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), str(new))
 
+    def replace(self, old: Path, new: Path) -> None:
+        """Rename `old` to `new`, in place of what had that name."""
+        old.replace(new)
+
     def is_there(self, path: Path) -> bool:
         """Return whether there is something called `path`."""
         return os.path.lexists(path)
@@ -149,7 +151,7 @@ class Disk:
         """Return the names in `folder`; none if it is not there."""
         try:
             return os.listdir(folder)  # noqa: PTH208 - names are all that is wanted
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def sync_folder(self, path: Path) -> None:

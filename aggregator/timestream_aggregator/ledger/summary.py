@@ -3,15 +3,14 @@
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.core.file_facts import FileFacts
-from timestream_aggregator.disk.layout import own
-from timestream_aggregator.ledger.file import NAME, texts, understood
+from timestream_aggregator.disk.calls import Disk
+from timestream_aggregator.ledger.reading import Place, files, read_on, understood
 from timestream_api.ledger import (
     Duplicate,
     Joined,
@@ -105,7 +104,7 @@ class LedgerSummary:
     quarantined_bytes: int = 0
     dropped: int = 0  # lines that could not be kept
     unreadable: int = 0  # lines
-    _read: dict[int, int] = field(default_factory=dict[int, int])
+    _read: Place = field(default_factory=Place)
     _opened: dict[str, str] = field(default_factory=dict[str, str])  # by whom, until it is published
     _by_session: dict[int | None, list[FrameRange]] = field(
         default_factory=dict[int | None, list[FrameRange]]
@@ -114,12 +113,12 @@ class LedgerSummary:
     @property
     def found(self) -> bool:
         """Whether there is a ledger."""
-        return bool(self._read)
+        return bool(self._read.name)
 
     def update(self) -> None:
         """Read what has been added. OSError: it cannot be read."""
         for text, line in understood(
-            texts(self.root, self._read),
+            read_on(self.root, self._read, Disk()),
             self._note_unreadable,
             lambda text: _UNTOLD.fullmatch(text) is not None,
         ):
@@ -175,6 +174,7 @@ class LedgerSummary:
                 self._take_duplicate(line, stream, fact)
             case Quarantined():
                 self._take_piece(Piece(line.time, stream, fact.bytes, fact.why, fact.kept))
+                self.quarantined += (fact.times or 1) - 1
             case _:
                 pass
 
@@ -217,7 +217,8 @@ class LedgerSummary:
     def _take_duplicate(self, line: Line, stream: str, fact: Duplicate) -> None:
         """Take a frame that came again; those that follow one another are one entry."""
         last = self.duplicates[-1] if self.duplicates else None
-        number = fact.frame_num
+        number, times = fact.frame_num, fact.times or 1
+        end = number if fact.last is None else fact.last
         what = f"duplicate {fact.type}"
         if (
             last is not None
@@ -225,9 +226,9 @@ class LedgerSummary:
             and (last.last is None) == (number is None)
             and (last.last is None or number == last.last + 1)
         ):
-            last.count, last.last = last.count + 1, number
+            last.count, last.last = last.count + times, end
             return
-        found = FrameRange(what, line.time, stream, 1, fact.session_id, number, number, "sent again")
+        found = FrameRange(what, line.time, stream, times, fact.session_id, number, end, "sent again")
         self.duplicates.append(found)
 
     def _take_piece(self, piece: Piece) -> None:
@@ -239,16 +240,17 @@ class LedgerSummary:
 
 def summary_of(root: Path) -> LedgerSummary | None:
     """Return what the ledger of the data folder `root` tells, None if it has none. OSError: it cannot be read."""
+    if not files(root, Disk()):
+        return None
     summary = LedgerSummary(root)
-    with suppress(NotADirectoryError):
-        summary.update()
-    return summary if summary.found else None
+    summary.update()
+    return summary
 
 
 def data_folder_of(folder: Path) -> Path | None:
     """Return the folder with a ledger that `folder`, an absolute path, is or lies in."""
     candidates = (folder, *folder.parents)
-    return next((path for path in candidates if (own(path, NAME)).exists()), None)
+    return next((path for path in candidates if files(path, Disk())), None)
 
 
 def without(first: int, last: int, told: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

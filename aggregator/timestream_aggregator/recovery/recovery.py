@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +22,14 @@ from timestream_aggregator.core.naming import FileId, parse
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import PROBE, wanted_path
+from timestream_aggregator.g3.parser import Frame
 from timestream_aggregator.ledger.losses import Losses
-from timestream_aggregator.ledger.recent import History
+from timestream_aggregator.ledger.memory import Memory
 from timestream_aggregator.recovery.copying import copy, put
 from timestream_aggregator.recovery.lost import lost_from
-from timestream_aggregator.recovery.scan import Frames, Part, Scan, scan
+from timestream_aggregator.recovery.scan import Frames, Part, Scan, last_numbered, scan
 from timestream_api import ledger
+from timestream_api.report import Totals
 
 _BEHIND: Final = re.compile(r"(?P<file>.+)-behind-(?P<at>[0-9a-f]{1,16})")
 """The staged name of what stood behind damage: that of the damaged file, and where the damage begins in it."""
@@ -64,7 +66,7 @@ class Recovery:
         tell: Callable[[ledger.Fact], None],
         log: logging.Logger,
         *,
-        earlier: History | None = None,
+        earlier: Memory | None = None,
         losses: Losses | None = None,
         published: Callable[[FileFacts], None] = lambda _: None,
     ) -> None:
@@ -77,43 +79,75 @@ class Recovery:
         self._disk: Disk = folder.disk
         self._tell = tell
         self._log = log
-        earlier = earlier or History()
+        earlier = earlier or Memory("")
         self._unended = list(earlier.unended)
         self._told: set[str] = set()  # files that were told of under their final names
         self._complaints: dict[str, str] = {}  # why files cannot be recovered, as the log has heard
         self._opened = set(earlier.unended)  # names of files that the ledger expects
-        self._noted = earlier.lost.copy()
+        self._noted = {(path, first) for path, lost in earlier.lost.items() for first in lost}
         self._left: dict[str, ledger.Left | None] = {}
         self._doubtful: set[str] = set()  # files that could not be published in this run
         self._promised: dict[str, FileId] = {}  # names of what stood behind damage
         self._strangers: list[str] = []
-        self._find(set(self._disk.names(folder.staging)), earlier)
+        self._found: list[str] = []  # files that were there in the beginning
+        self._find(set(self._disk.names(folder.staging)), earlier.left)
         self._losses = losses
         self._published = published
         self._changed = threading.Condition()
         self._stopping = False
         self._new = False  # a file was taken that has not been tried
         self._pause_before_next = RETRY_FIRST
-        self.caught_up = threading.Event()
-        """All that was left before this was made has been tried."""
+        self.looked = threading.Event()
+        """What numbers are in the files that were left is known in `ahead`, as far as it can be."""
+        self.ahead: list[tuple[str, Frame]] | None = None
         self.count = 0  # files published; its own thread alone changes it
+        self.content = Totals()  # what is in those that runs before left
 
     def run_beside(self) -> None:
         """Recover in a thread of its own: a long file then holds up neither connecting nor writing."""
         with suppress(OSError):  # it may be lower already
             os.setpriority(os.PRIO_PROCESS, 0, NICENESS)  # on Linux, of this thread
         try:
+            self.look_ahead()
             while True:
                 self.run()
-                self.caught_up.set()
                 self._wait()
         except InterruptedRecoveryError:
             with self._changed:
                 left = len(self._left)
             if left:
                 self._log.warning("stopped before all left files were recovered")
+
+    def look_ahead(self) -> None:
+        """Find the last numbered frame of each file that was left, by the name this is to get, and recover nothing.
+
+        It is a matter of moments, also where recovery takes long: what the next frames lack can then be told.
+
+        Raises:
+            InterruptedRecoveryError: it was told to stop.
+        """
+        ahead: list[tuple[str, Frame]] = []
+        try:
+            for name in self._found:
+                frame = self._last_in(name)
+                if frame is not None:
+                    ahead.append((wanted_path(name), frame))
+            self.ahead = ahead
         finally:
-            self.caught_up.set()
+            self.looked.set()
+
+    def _last_in(self, name: str) -> Frame | None:
+        path = self._folder.staging / name
+        try:
+            fd = self._disk.open(path)
+            try:
+                return last_numbered(self._disk, fd, self._pause) if self._folder.claim(path, fd) else None
+            finally:
+                self._disk.close(fd)
+        except OSError as error:
+            extra = {"path": shown(name), "why": str(error)}
+            self._log.error("a left file cannot be read: what is in it may be told as lost", extra=extra)
+            return None
 
     def take(self, name: str, left: ledger.Left | None) -> None:
         """Recover the staged file `name` too, which should hold what `left` says. Any thread may call this.
@@ -182,7 +216,7 @@ class Recovery:
                     del self._left[name]
         return outcomes
 
-    def _find(self, names: set[str], earlier: History) -> None:
+    def _find(self, names: set[str], left: Mapping[str, ledger.Left]) -> None:
         """Take note of what is in the staging folder: what stood behind damage comes when the damaged file is done."""
         for name in sorted(names, reverse=True):
             path = wanted_path(name)
@@ -190,9 +224,10 @@ class Recovery:
                 self._strangers.append(name)
                 continue
             self._folder.reserve(path)
+            self._found.append(name)
             behind = _BEHIND.fullmatch(name)
             if behind is None:
-                self._left[name] = earlier.left.get(path)
+                self._left[name] = left.get(path)
             elif behind["file"] not in names:
                 self._left[name] = None
 
@@ -384,6 +419,9 @@ class Recovery:
         self._tell(told)
         self._published(file)
         self.count += 1
+        if outcome.staged not in self._doubtful:
+            before = self.content
+            self.content = Totals(frames=before.frames + file.frames, bytes=before.bytes + file.bytes)
         extra = told.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
         self._log.warning("file recovered", extra=extra)
 

@@ -8,11 +8,13 @@ file so many times, however many there are.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Final
 
 from crc32c import crc32c
 
 from timestream_aggregator.core.file_facts import FileFacts
+from timestream_aggregator.core.naming import safe_stream_id
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.g3.format import HEADER, MAX_ENTRIES, U32, U64
 from timestream_aggregator.g3.frame import LONGEST_ITEM, FrameReader
@@ -30,6 +32,7 @@ _BEGINNING: Final = re.compile(
     rb"\x01\x01\0\0\0..\0\0[!-~](?:\0\0\0|[!-~](?:\0\0|[!-~](?:\0|[!-~])))", re.DOTALL
 )
 _TOO_LONG: Final = "a frame that would end after the file does"
+_LATEST: Final = 64  # frames
 _HOLLOW: Final = "there are nothing but zeros in a frame"
 _GIVEN_UP: Final = "too much in it looks like a frame and is none, so that it was not searched to its end"
 
@@ -53,6 +56,7 @@ class Part:
     frames: int = 0
     crc: int = 0  # CRC-32C of their bytes
     session_id: int | None = None
+    stream_id: str | None = None
     first_frame_num: int | None = None
     last_frame_num: int | None = None
 
@@ -63,6 +67,7 @@ class Part:
         self.crc = good.crc
         if self.session_id is None:
             self.session_id = good.frame.session_id
+        self.stream_id = self.stream_id or safe_stream_id(good.frame.stream_id or "") or None
         if good.frame.frame_num is not None:
             self.last_frame_num = good.frame.frame_num
             if self.first_frame_num is None:
@@ -138,6 +143,14 @@ def scan(disk: Disk, fd: int, between: Callable[[], None] = lambda: None) -> Sca
     return found
 
 
+def last_numbered(disk: Disk, fd: int, between: Callable[[], None]) -> Frame | None:
+    """Return the last good frame with a number, if there is one near the file's end. OSError: it cannot be read."""
+    latest = islice(Frames(disk, fd, between).backwards(), _LATEST)
+    return next(
+        (good.frame for good in latest if None not in {good.frame.session_id, good.frame.frame_num}), None
+    )
+
+
 class Frames:
     """The good frames of an open file, in order. OSError: it cannot be read."""
 
@@ -177,6 +190,17 @@ class Frames:
             end = good.end
         if start < end:
             yield start, end
+
+    def backwards(self) -> Iterator[Good]:
+        """Yield good frames, the last one first, as they are found by their headers: it takes little of the file."""
+        for start in range((self.size - 1) // PIECE * PIECE, -1, -PIECE):
+            found = _BEGINNING.finditer(self._bytes(start, PIECE + HEADER.size - 1))
+            for match in reversed(list(found)):
+                good = self._read(start + match.start(), 0, behind=True)
+                if good is not None:
+                    yield good
+            if self._allowance < 0:
+                return
 
     def _search(self, at: int, crc: int) -> Good | None:
         """Return the first good frame that begins at `at` or later."""

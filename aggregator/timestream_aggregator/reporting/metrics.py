@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from timestream_api.report import ConnectionState, Report
+from timestream_api.report import ConnectionState, Report, Totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -15,8 +15,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics(Collector):
     """The metrics of one recorder."""
 
-    def __init__(self, report: Callable[[], Report], stream_id: str) -> None:
+    def __init__(
+        self, report: Callable[[], Report], since_start: Callable[[], Totals], stream_id: str
+    ) -> None:
         self._report = report
+        self._since_start = since_start
         self._stream_id = stream_id
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -37,8 +40,8 @@ class Metrics(Collector):
         for name, text, value in _now(report):
             if value is not None:
                 yield GaugeMetricFamily(f"timestream_{name}", text, value)
-        for name, text, value in _totals(report):
-            yield CounterMetricFamily(f"timestream_{name}", text, value)
+        for name, text, value in _totals(self._since_start(), report.buffer.stalls):
+            yield CounterMetricFamily(f"timestream_{name}", f"{text}, since the recorder started", value)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
@@ -61,13 +64,15 @@ def _now(report: Report) -> Iterator[tuple[str, str, float | None]]:
         yield "storage_capacity_bytes", "Size of the file system of the data folder", storage.capacity_bytes
         yield "storage_free_bytes", "What is free there for the recorder", storage.free_bytes
         yield "storage_writable", "0 while writing fails and the sender is held back", storage.writable
+    yield "ledger_pending_lines", "Lines of the ledger that wait for the disk", report.ledger.pending
+    yield "ledger_dropped_lines", "Lines of the ledger that could not be kept", report.ledger.dropped
+    yield "ledger_writable", "0 while the ledger cannot be written", report.ledger.trouble is None
     yield "buffer_bytes", "Received and not yet given to the disk", buffer.bytes
     yield "buffer_peak_bytes", "The most there has been since the start", buffer.peak_bytes
     yield "buffer_stalled", "1 while the buffer is full and the sender is held back", buffer.stalled
 
 
-def _totals(report: Report) -> list[tuple[str, str, float]]:
-    totals = report.totals
+def _totals(totals: Totals, stalls: int) -> list[tuple[str, str, float]]:
     return [
         ("recorded_frames", "Frames written to files", totals.frames),
         ("recorded_bytes", "Bytes of frames written to files", totals.bytes),
@@ -79,7 +84,7 @@ def _totals(report: Report) -> list[tuple[str, str, float]]:
         ("missed_frames", "Frames that sessions had sent before the recorder joined them", totals.missed),
         ("duplicate_frames", "Repeated frames that were not written again", totals.duplicates),
         ("quarantined_pieces", "Damaged pieces of the stream kept aside", totals.quarantined),
-        ("buffer_stalls", "How often the buffer was full", report.buffer.stalls),
+        ("buffer_stalls", "How often the buffer was full", stalls),
         ("gaps", "Pauses that ended an acquisition", totals.gaps),
     ]
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, cast
 
 from timestream_aggregator import logs
 from timestream_aggregator.reporting import metrics
-from timestream_api.report import Report
+from timestream_api.report import Report, Totals
 
 # Requests; for one more the oldest is given up, so that a flood of them takes neither memory from recording nor its
 # answer from a probe.
@@ -28,6 +28,10 @@ class StatusSource(Protocol):
 
     def report(self) -> Report:
         """Return what there is to say."""
+        ...
+
+    def since_start(self) -> Totals:
+        """Return the counts since the process started."""
         ...
 
     def ill(self) -> str | None:
@@ -47,7 +51,7 @@ class StatusServer:
     def __init__(
         self, address: str, port: int, recorder: StatusSource, stream_id: str, log: logging.Logger
     ) -> None:
-        numbers = metrics.Metrics(recorder.report, stream_id)
+        numbers = metrics.Metrics(recorder.report, recorder.since_start, stream_id)
         self._address = address
         self._port = port
         self._log = log

@@ -318,7 +318,7 @@ class StreamFiles:
         """Tell of a file that has its final name on the disk."""
         last = Last(self._facts(file, published), self._clock.utc(), reason)
         self._board.state = replace(self._board.state, last=last, files=self._board.state.files + 1)
-        self._ledger.note(self._tally.published(last, self._acquired))
+        self._ledger.note(self._tally.published(last))
         self._ledger.write(sync=True)
         self._log.info(
             "file published",

@@ -122,15 +122,16 @@ class Tally:
     def facts(self, path: str, file: StagedFile, acquired: Acquired) -> FileFacts:
         """Return what is in the file, which is to be called `path` or is already."""
         numbers = self.first_frame_num, self.last_frame_num
-        return FileFacts(path, file.size, file.frames, file.crc, acquired.session_id, *numbers)
+        return FileFacts(
+            path, file.size, file.frames, file.crc, acquired.session_id, *numbers, acquired.stream_id
+        )
 
-    def published(self, last: Last, acquired: Acquired) -> ledger.Published:
+    def published(self, last: Last) -> ledger.Published:
         """Return what the ledger is told when the file is published."""
         return ledger.Published(
             **last.file.line(),
             repeated=last.file.frames - self.recorded,
             reason=last.reason,
-            stream_id=acquired.stream_id,
             first_frame_time=utc(self.first_time or 0),
             last_frame_time=utc(self.last_time or 0),
         )

@@ -12,8 +12,10 @@ from pathlib import Path
 from crc32c import crc32c
 
 from tests.tools.frames import split_frames
-from tests.tools.recorder import OWN_FOLDER
 from tests.tools.sender import SentFrame
+from timestream_aggregator.disk.calls import Disk
+from timestream_aggregator.ledger.reading import Place as ReadTo
+from timestream_aggregator.ledger.reading import read_on
 from timestream_api.ledger import Loss, Published, Recovered, Verified, decode
 
 SCAN = "Scan"
@@ -46,7 +48,7 @@ class RunningAccount:
         default_factory=deque[tuple[float, Published | Recovered]]
     )
     _good: set[str] = field(default_factory=set[str])
-    _read: int = 0  # bytes of the ledger
+    _read: ReadTo = field(default_factory=ReadTo)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, frames: Iterable[SentFrame]) -> None:
@@ -88,13 +90,8 @@ class RunningAccount:
         return len(self._waiting)
 
     def _read_ledger(self) -> None:
-        with (self.folder / OWN_FOLDER / "ledger.jsonl").open("rb") as ledger:
-            ledger.seek(self._read)
-            data = ledger.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._read += len(whole)
-        for text in whole.decode(errors="replace").splitlines():
-            line = decode(text)
+        for text in read_on(self.folder, self._read, Disk()):
+            line = decode(text.decode(errors="replace"))
             match line.fact if line else None:
                 case Published() | Recovered() as told:
                     self._waiting.append((time.monotonic(), told))

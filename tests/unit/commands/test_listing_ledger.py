@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.tools.recorder import ledger_of
 from tests.unit.commands.recordings import GOOD, SESSION, published, recorded, told, written
 from timestream_aggregator.commands import inventory, listing
 from timestream_api import ledger
@@ -203,7 +204,7 @@ def test_a_torn_line_and_one_of_a_later_version_are_told_and_hide_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorded(tmp_path)
-    summary = tmp_path / ".timestream-aggregator" / "ledger.jsonl"
+    summary = ledger_of(tmp_path)
     later = summary.read_text().replace('"v":1', '"v":2').replace("a_000", "later_000")
     torn = later[:40]
     summary.write_text(torn + "\n" + later + summary.read_text() + torn)

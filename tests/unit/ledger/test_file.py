@@ -4,7 +4,7 @@ import errno
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tools.recorder import ledger_of
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.ledger import file as ledger
 from timestream_aggregator.ledger.file import ClosedLedgerError, Ledger, lines
+from timestream_aggregator.ledger.memory import Memory
 from timestream_api import ledger as facts
 
 LOG = logging.getLogger("test")
@@ -59,13 +61,14 @@ def descriptors() -> set[str]:
 
 def tell(book: Ledger, *whats: str) -> None:
     for what in whats:
-        book.note(facts.Disconnected(why=what))
+        book.note(facts.TroubleOver(after=what))
     book.write()
 
 
 def told(root: Path) -> list[str]:
     return [
-        line.fact.why if isinstance(line.fact, facts.Disconnected) else line.fact.kind for line in lines(root)
+        line.fact.after if isinstance(line.fact, facts.TroubleOver) else line.fact.kind
+        for line in lines(root)
     ]
 
 
@@ -211,7 +214,7 @@ def test_a_ledger_that_cannot_be_opened_loses_its_lines_loudly(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     book = opened(tmp_path)
-    book.path.mkdir()
+    ledger_of(tmp_path).mkdir()
     tell(book, "one", "two")
     book.close()
 
@@ -244,3 +247,74 @@ def test_what_a_full_disk_did_not_take_before_the_end_is_not_written_after_it(tm
 
     assert told(tmp_path) == []
     assert descriptors() == before
+
+
+def test_half_a_queue_is_written_at_once(tmp_path: Path) -> None:
+    book = opened(tmp_path)
+    for number in range(2000):
+        book.note(facts.TroubleOver(after=str(number)))
+
+    assert len(told(tmp_path)) >= 1500
+    assert book.state.dropped == 0
+
+
+def test_a_loss_is_not_dropped_before_what_tells_of_no_frame(tmp_path: Path) -> None:
+    disk = FullDisk()
+    book = opened(tmp_path, disk=disk)
+    for number in range(1200):
+        book.note(facts.TroubleOver(after=str(number)))
+    for number in range(1200):
+        book.note(facts.Loss(count=1, first=number, last=number))
+    assert book.state.pending <= ledger.MOST_WAITING + 201
+    assert book.state.trouble is not None
+    disk.room = 1 << 20
+    book.write()
+
+    lost = [line.fact.first for line in lines(tmp_path) if isinstance(line.fact, facts.Loss)]
+    others = sum(isinstance(line.fact, facts.TroubleOver) for line in lines(tmp_path))
+    assert lost == list(range(1200))
+    assert others + book.state.dropped == 1200
+    assert sum(line.dropped for line in lines(tmp_path)) == book.state.dropped
+    assert (book.state.pending, book.state.trouble) == (0, None)
+
+
+class Forgetful(Disk):
+    """A disk whose next sync fails, and takes the last `lost` bytes of the file with it."""
+
+    def __init__(self, lost: int) -> None:
+        self.lost, self.failing, self.synced = lost, False, list[int]()
+
+    def sync_data(self, fd: int) -> None:
+        if self.failing:
+            self.failing = False
+            os.truncate(f"/proc/self/fd/{fd}", self.size(fd) - self.lost)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self.synced.append(self.size(fd))
+        super().sync_data(fd)
+
+    def write(self, fd: int, pieces: Sequence[memoryview | bytes], offset: int) -> int:
+        self.rewritten = offset, sum(map(len, pieces))
+        return super().write(fd, pieces, offset)
+
+
+@pytest.mark.parametrize("lost", [0, 10, 150, 100_000])
+def test_lines_that_a_failed_sync_lost_are_written_again(tmp_path: Path, lost: int) -> None:
+    disk = Forgetful(lost)
+    (tmp_path / OWN_FOLDER).mkdir()
+    memory = Memory("crate1", "here:1")
+    book = Ledger(tmp_path, "crate1", LOG, disk, memory=memory)
+    OPENED.append(book)
+    tell(book, "one")
+    book.write(sync=True)
+    before = book.path.stat().st_size
+    tell(book, "two", "three")
+    disk.lost, disk.failing = min(lost, book.path.stat().st_size - before), True
+    book.write(sync=True)
+    assert book.state.trouble is not None
+
+    book.write(sync=True)
+
+    assert sorted(told(tmp_path)) == ["one", "three", "two"]
+    assert disk.synced[-1] == book.path.stat().st_size
+    assert book.state.trouble is None
+    assert memory.place.at == book.path.stat().st_size

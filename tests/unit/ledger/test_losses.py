@@ -19,7 +19,8 @@ def test_a_count_is_never_seen_without_its_latest_loss(
 ) -> None:
     (tmp_path / OWN_FOLDER).mkdir()
     monkeypatch.setattr(logging.getLogger("test"), "disabled", True)
-    losses = Losses(Ledger(tmp_path, "crate1", logging.getLogger("test")), logging.getLogger("test"))
+    book = Ledger(tmp_path, "crate1", logging.getLogger("test"))
+    losses = Losses(book, logging.getLogger("test"))
     noted, seen, usual = threading.Event(), set[tuple[int, int | None]](), sys.getswitchinterval()
 
     def note() -> None:
@@ -35,6 +36,7 @@ def test_a_count_is_never_seen_without_its_latest_loss(
         seen.add((state.count, state.latest.last if state.latest else 0))
     thread.join()
     sys.setswitchinterval(usual)
+    book.close()
 
     assert losses.state.count == 5000
     assert all(count == last for count, last in seen)

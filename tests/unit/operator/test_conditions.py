@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timestream_api.report import Report
+from timestream_api.report import LedgerReport, Report
 from timestream_api.resource import Condition, ConditionStatus, ConditionType, Phase, Spec
 from timestream_operator.conditions import (
     Facts,
@@ -283,3 +283,13 @@ def test_what_was_put_aside_on_an_earlier_connection_is_told_as_long_as_its_acqu
     ]
 
     assert reasons == ["FramePutAside", "NothingLost"]
+
+
+def test_a_ledger_that_cannot_be_written_is_told() -> None:
+    report = report_of(ledger=LedgerReport(pending=3, dropped=2, trouble="Permission denied"))
+
+    found, phase, reason = look(report=report)
+
+    storage = found[ConditionType.STORAGE_READY]
+    assert (storage.status, phase, reason) == (ConditionStatus.FALSE, Phase.DEGRADED, "LedgerTrouble")
+    assert "2 of its lines are lost: Permission denied" in storage.message

@@ -26,7 +26,7 @@ from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import OWN_FOLDER, staged_name
 from timestream_aggregator.ledger.file import Ledger, lines
 from timestream_aggregator.ledger.losses import Losses
-from timestream_aggregator.ledger.recent import read
+from timestream_aggregator.ledger.state import remember
 from timestream_aggregator.recovery.recovery import Outcome, Recovery
 from timestream_aggregator.recovery.scan import PIECE, scan
 from timestream_api import ledger
@@ -70,7 +70,7 @@ class Place:
             book.write(sync=True)
 
         try:
-            earlier = read(self.root, "recover", Disk())
+            earlier = remember(self.root, "recover", "", Disk(), LOG)
             return Recovery(folder, tell, LOG, earlier=earlier, losses=Losses(book, LOG)).run()
         finally:
             book.close()
@@ -357,8 +357,8 @@ def test_a_stream_goes_on_after_what_stood_behind_damage_whoever_recovered_it(pl
 
     place.recover()
 
-    history = read(place.root, "crate1", Disk())
-    assert (history.session_id, history.highest) == (SESSION, len(frames) - 1)
+    history = remember(place.root, "crate1", "", Disk(), LOG)
+    assert (history.sessions[-1].session_id, history.sessions[-1].highest) == (SESSION, len(frames) - 1)
     assert history.unended == {}
 
 
@@ -431,3 +431,44 @@ def test_memory_does_not_depend_on_what_a_length_says(tmp_path: Path) -> None:
 def test_the_plain_parser_sees_what_the_test_damages() -> None:
     seen: list[Seen] = parse(b"".join(stream()), LIMIT).frames
     assert [each.frame_num for each in seen] == list(range(len(SIZES)))
+
+
+def looked(root: Path, disk: Disk | None = None) -> list[int]:
+    """Return the numbers that are found in left files before any is recovered."""
+    recovery = Recovery(DataFolder(root, disk), lambda _: None, LOG)
+    recovery.look_ahead()
+    assert recovery.ahead is not None
+    return sorted(frame.frame_num or 0 for _, frame in recovery.ahead)
+
+
+def test_the_last_number_of_a_left_file_is_known_before_it_is_recovered(place: Place) -> None:
+    frames = stream()
+    for tail in (b"", frames[0][:50], bytes(3_000_000), b"?" * 1000):
+        path = place.leave(b"".join(frames) + tail)
+        assert looked(place.root) == [len(frames) - 1]
+        path.unlink()
+
+
+def test_what_stood_behind_damage_is_known_before_it_is_recovered_too(place: Place) -> None:
+    frames = stream()
+    path = place.leave(frames[0])
+    path.with_name(f"{path.name}-behind-{len(frames[0]):x}").write_bytes(b"".join(frames[1:]))
+
+    assert looked(place.root) == [0, len(frames) - 1]
+
+
+def test_little_of_a_left_file_is_read_to_know_its_last_number(place: Place) -> None:
+    class Counting(Disk):
+        read_bytes = 0
+
+        def read(self, fd: int, size: int, offset: int) -> bytes:
+            piece = super().read(fd, size, offset)
+            self.read_bytes += len(piece)
+            return piece
+
+    disk = Counting()
+    big = [frame("S", session=SESSION, num=number, data=b"x" * 1_000_000) for number in range(20)]
+    place.leave(b"".join(big))
+
+    assert looked(place.root, disk) == [19]
+    assert disk.read_bytes < 6_000_000

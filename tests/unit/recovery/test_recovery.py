@@ -21,7 +21,8 @@ from timestream_aggregator.disk.layout import OWN_FOLDER, staged_name
 from timestream_aggregator.disk.staged import StagedFile
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.losses import Losses
-from timestream_aggregator.ledger.recent import History, read
+from timestream_aggregator.ledger.memory import Memory
+from timestream_aggregator.ledger.state import remember
 from timestream_aggregator.recovery.recovery import Outcome, Recovery
 from timestream_api import ledger
 
@@ -191,7 +192,7 @@ def test_a_file_that_got_its_name_in_the_moment_before_the_crash_gets_its_line(p
         folder,
         place.told.append,
         LOG,
-        earlier=History(unended={WANTED.path: None, WANTED.base.path(4): None}),
+        earlier=Memory("crate1", unended={WANTED.path: None, WANTED.base.path(4): None}),
     ).run()
 
     assert (recovered(place).path, recovered(place).frames) == (WANTED.path, 5)
@@ -205,7 +206,7 @@ def test_a_file_that_is_given_to_it_later_is_recovered_and_what_is_not_in_it_is_
     recovery = Recovery(DataFolder(place.root), place.told.append, LOG, losses=losses)
     thread = threading.Thread(target=recovery.run_beside)
     thread.start()
-    assert recovery.caught_up.wait(10)
+    assert recovery.looked.wait(10)
 
     should_be = ledger.Left(
         path=WANTED.path,
@@ -257,7 +258,7 @@ def test_what_a_run_before_could_not_publish_is_compared_with_what_the_ledger_sa
 
     for _start in range(2):  # the second time it has been noted
         book.write()
-        earlier = read(place.root, "crate1", Disk())
+        earlier = remember(place.root, "crate1", "", Disk(), LOG)
         Recovery(DataFolder(place.root), book.note, LOG, earlier=earlier, losses=losses).run()
         place.leave(WHOLE)
     book.close()
@@ -324,7 +325,7 @@ def test_what_the_closed_ledger_does_not_take_any_more_the_next_start_tells(plac
     (outcome,) = Recovery(DataFolder(place.root), book.note, LOG).run()
 
     assert "closed" in (outcome.trouble or "")
-    earlier = read(place.root, "crate1", Disk())
+    earlier = remember(place.root, "crate1", "", Disk(), LOG)
     Recovery(DataFolder(place.root), place.told.append, LOG, earlier=earlier).run()
     assert recovered(place).path == WANTED.path
     assert (place.root / WANTED.path).read_bytes() == WHOLE

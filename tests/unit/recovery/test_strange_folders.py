@@ -20,7 +20,7 @@ from timestream_aggregator.commands.inventory import staged
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder, UnusableFolderError
 from timestream_aggregator.disk.layout import OWN_FOLDER
-from timestream_aggregator.ledger.recent import History
+from timestream_aggregator.ledger.memory import Memory
 from timestream_aggregator.parts import assemble
 from timestream_aggregator.recovery.recovery import Recovery
 from timestream_api.settings import RecorderSettings
@@ -155,7 +155,7 @@ def test_a_file_that_a_line_of_the_ledger_names_outside_the_folder_is_not_looked
     disk, told = ReadOnlyDisk(), list[object]()
     folder = DataFolder(tmp_path / "data", disk)
 
-    Recovery(folder, told.append, LOG, earlier=History(unended={name: None})).run()
+    Recovery(folder, told.append, LOG, earlier=Memory("crate1", unended={name: None})).run()
 
     assert (told, disk.touched) == ([], [])
 
@@ -174,7 +174,7 @@ def test_recovery_goes_on_where_its_priority_cannot_be_lowered(
 
     recovery.run_beside()
 
-    assert recovery.caught_up.is_set()
+    assert recovery.looked.is_set()
 
 
 NAMES = st.one_of(

@@ -54,6 +54,9 @@ class Told:
     def report(self) -> Report:
         return REPORT
 
+    def since_start(self) -> Totals:
+        return REPORT.totals
+
     def ill(self) -> str | None:
         return self.illness
 

@@ -393,21 +393,20 @@ def test_a_file_that_the_second_attempt_publishes_is_not_left(tmp_path: Path) ->
 
 
 def test_what_is_lost_before_frames_stands_in_the_ledger_when_they_are_written(tmp_path: Path) -> None:
-    class Witness(Disk):
-        told = list[list[str]]()
+    seen = list[list[str]]()
 
+    class Witness(Disk):
         def write(self, fd: int, pieces: Sequence[memoryview | bytes], offset: int) -> int:
-            self.told.append([line.fact.kind for line in lines(tmp_path)])
+            seen.append([line.fact.kind for line in lines(tmp_path)])
             return super().write(fd, pieces, offset)
 
-    disk = Witness()
-    output = output_on(tmp_path, disk)
+    output = output_on(tmp_path, Witness())
     output.open(WANTED, Acquired(SYSTEM.utc()))
     Losses(LEDGERS[-1], logging.getLogger("test")).note(Lost(3, LossCause.SENDER))
     output.write(Frame(b"one;"))
     output.close(CloseReason.END)
 
-    assert disk.told == [["loss"]]
+    assert seen == [["loss"]]
 
 
 def test_the_number_of_a_file_that_was_left_is_given_to_no_other(tmp_path: Path) -> None:

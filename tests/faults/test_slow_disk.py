@@ -131,6 +131,7 @@ def test_a_disk_that_hangs_is_no_reason_for_a_restart_whatever_the_writer_is_abo
     with ExitStack() as stack:
         disk = stack.enter_context(strange_disk(tmp_path / "disk"))
         streams = [begin(stack, disk, number) for number in range(len(ITEMS))]
+        stack.callback(disk.be)  # no process ends while it waits for the disk
         disk.be(stall=math.inf)
         for item, stream in zip(ITEMS, streams, strict=True):
             item(stream)

@@ -262,11 +262,11 @@ def test_two_writers_that_want_one_name_both_get_one(tmp_path: Path) -> None:
 
 def test_a_number_that_was_taken_instead_of_the_promised_one_is_given_to_no_other(tmp_path: Path) -> None:
     data, other = folder(tmp_path), folder(tmp_path)
-    for each, frame in ((data, ONE), (other, TWO)):  # both want number 0
-        file = StagedFile(each, FileId(BASE, 0))
-        file.append([frame])
-        published = file.publish()
-    assert published.number == 1
+    files = [StagedFile(each, FileId(BASE, 0)) for each in (data, other)]
+    assert [file.wanted.number for file in files] == [0, 0]
+    for file in files:
+        file.append([ONE])
+    assert [file.publish().number for file in files] == [0, 1]
     shutil.rmtree(tmp_path / BASE.folder)
 
     with closing(StagedFile(other, FileId(BASE, 0))) as file:

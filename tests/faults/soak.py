@@ -177,6 +177,7 @@ def conclude(soak: Soak, code: int) -> int:
     soak.say()
     print(f"faults: {dict(soak.faults)}\nnumbers noted as lost, by cause: {dict(causes)}")
     print("back at the latest, in seconds:", {name: round(took, 1) for name, took in soak.back.items()})
+    print(f"what the recorders complained of: {dict(soak.rig.log.complaints())}")
     told = [life.growth() is not None for life in soak.lives]
     print(f"growth could be told of {sum(told)} of {len(told)} recorders (those that lived for 2 minutes)")
     print(f"unnoted: {len(soak.account.unnoted())}")

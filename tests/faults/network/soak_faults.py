@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import random
 import select
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -86,6 +87,12 @@ class LogPipe:
     def tail(self) -> str:
         """Return the end of what was read."""
         return self._path.read_bytes()[-20_000:].replace(b"\0", b"").decode(errors="replace")
+
+    def complaints(self) -> Counter[str]:
+        """Return how often each message came that is a warning or worse."""
+        lines = self._path.read_bytes().replace(b"\0", b"").splitlines()
+        told = [json.loads(line) for line in lines if line.startswith(b"{")]
+        return Counter(line["message"] for line in told if line["level"] in {"warning", "error", "critical"})
 
     def _run(self) -> None:
         with self._path.open("wb") as file:

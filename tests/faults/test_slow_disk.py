@@ -52,7 +52,7 @@ def played(frames: list[SentFrame]) -> bytes:
 
 
 def test_the_sync_interval_holds_while_the_writer_is_behind(tmp_path: Path, warm: Warm) -> None:
-    trace, frames = tmp_path / "trace", session(SESSION, scans=70, payload=1 << 20)
+    trace, frames = tmp_path / "trace", session(SESSION, scans=50, payload=1 << 20)
     slow = ["-ttt", "-e", "trace=pwritev2,fdatasync"]
     slow += ["-e", f"inject=pwritev2:delay_exit={WRITE_TAKES * 1e6:.0f}"]
     with (

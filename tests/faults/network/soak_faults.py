@@ -36,9 +36,10 @@ BACK_WITHIN: Final = 10.0
 """Seconds after a fault's end by which a frame that was sent after it is on the disk.
 
 The longest that has to be: 1 to 2 s for a new connection, up to 4 s for a disk that was full for 2 s (attempts come
-at pauses that double), 2 to 3 s for what gathered in the buffer while it hung for 20 s, 2 s for a new process, and 1 s
-until bytes reach the kernel. Twice the worst of these is enough on a busy machine; a recorder that waits for one of
-its limits, such as `readTimeout` after `readTimeout`, or for somebody to restart it, is not back by then.
+at pauses that double), 2 to 3 s for what gathered in the buffer while it hung for 20 s, 2 s for a new process, 5 s
+(`TIME_PER_FILE`) for a file whose name was swept away and that is seen again when it is published, and 1 s until bytes
+reach the kernel. Twice the worst of these is enough on a busy machine; a recorder that waits for one of its limits,
+such as 15 s between two attempts on a disk, or for somebody to restart it, is not back by then.
 """
 UNREAD_SECONDS: Final = 20.0
 HANG: Final = (10.0, 20.0)  # seconds

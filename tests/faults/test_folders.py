@@ -66,17 +66,21 @@ def test_a_folder_of_somebody_else_is_refused_with_the_user_who_asked(place: Pat
     assert {path.owner() for path in published(folder)} == {"nobody"}
 
 
+@pytest.mark.parametrize(("layout", "mode"), [("Timestamp", 0o755), ("Session", 0o755), ("Session", 0o700)])
 def test_a_days_folder_of_another_user_holds_nothing_up_and_is_filled_once_it_may_be(
-    place: Path, warm: Warm
+    place: Path, warm: Warm, layout: str, mode: int
 ) -> None:
     """As after a first run as root; discards would begin at once, for nobody is patient with this disk."""
-    folder, day = place / "data", place / "data" / f"{time.time():.0f}"[:5]
+    name = "17000" if layout == "Session" else f"{time.time():.0f}"[:5]
+    folder, day = place / "data", place / "data" / name
     day.mkdir(parents=True)
     os.chown(folder, NOBODY, NOBODY)
-    day.chmod(0o755)
+    day.chmod(mode)
     with (
         RawServer() as server,
-        record(warm, folder, server.port, log=place / "log", user=NOBODY, max_stall=1) as recorder,
+        record(
+            warm, folder, server.port, log=place / "log", user=NOBODY, max_stall=1, layout=layout
+        ) as recorder,
     ):
         recorder.go()
         play(server)

@@ -392,6 +392,52 @@ def test_a_file_that_the_second_attempt_publishes_is_not_left(tmp_path: Path) ->
     assert published(tmp_path) == {name(0): b"one;"}
 
 
+class Renaming(Disk):
+    """The first rename to a final name goes as `happens` says."""
+
+    def __init__(self, happens: str) -> None:
+        self.happens = happens
+
+    def rename(self, old: Path, new: Path) -> None:
+        happens, self.happens = (self.happens, "") if new.suffix == ".g3" else ("", self.happens)
+        if happens == "swept away":
+            old.unlink()
+        super().rename(old, new)
+        if happens:
+            number = errno.ENOENT if happens == "told as gone" else errno.EIO
+            raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize("happens", ["swept away", "told as gone", "told as failed"])
+def test_whatever_a_rename_tells_the_file_is_published_once(tmp_path: Path, happens: str) -> None:
+    output = output_on(tmp_path, Renaming(happens))
+    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.write(Frame(b"one;"))
+    output.close(CloseReason.END)
+
+    assert published(tmp_path) == {name(0): b"one;"}
+    assert told(tmp_path) == ["opened", "published"]
+    assert list((tmp_path / OWN_FOLDER / "staging").iterdir()) == []
+
+
+@pytest.mark.parametrize("stands", ["a file", "a link to nothing"])
+def test_what_stands_in_the_place_of_the_days_folder_keeps_no_frame_from_a_file(
+    tmp_path: Path, stands: str
+) -> None:
+    output = output_on(tmp_path, Disk(), max_stall=0.0)
+    day = tmp_path / WANTED.base.folder
+    day.touch() if stands == "a file" else day.symlink_to(tmp_path / "away")
+    for data in (b"one;", b"two;"):
+        output.open(WANTED, Acquired(SYSTEM.utc()))
+        output.write(Frame(data))
+        output.close(CloseReason.SIZE_LIMIT)
+
+    assert facts(tmp_path, Loss) == []
+    assert [fact.frames for fact in facts(tmp_path, Left)] == [1, 1]
+    left = (tmp_path / OWN_FOLDER / "staging").iterdir()
+    assert sorted(path.read_bytes() for path in left) == [b"one;", b"two;"]
+
+
 def test_what_is_lost_before_frames_stands_in_the_ledger_when_they_are_written(tmp_path: Path) -> None:
     seen = list[list[str]]()
 

@@ -2,15 +2,17 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from timestream_api.values import Model
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
 Name = Annotated[str, StringConstraints(max_length=255)]
-Count = Annotated[int, Field(ge=0)]
+MOST: Final = (1 << 63) - 1
+"""The largest number that the API server takes: a count beyond it stays there, since the report has to arrive."""
+Count = Annotated[int, Field(ge=0), AfterValidator(lambda count: min(count, MOST))]
 
 
 class ConnectionState(StrEnum):

@@ -78,3 +78,27 @@ def small_disk(mount: Path, size: str, kind: str = "tmpfs") -> Generator[Path]:
         yield mount
     finally:
         subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+@contextmanager
+def ext4_disk(mount: Path, size: str) -> Generator[Path]:
+    """Mount an ext4 disk of `size` at `mount`, in a sparse file beside it, until the end; it can be frozen."""
+    mount.mkdir()
+    image = mount.with_name(f"{mount.name}.img")
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image), size], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(mount)], check=True)
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", "-l", str(mount)], check=True)
+        image.unlink()
+
+
+@contextmanager
+def frozen(mount: Path) -> Generator[None]:
+    """Let each write to a disk that can be frozen, and each sync of it, hang until the end."""
+    subprocess.run(["fsfreeze", "--freeze", str(mount)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["fsfreeze", "--unfreeze", str(mount)], check=True)

@@ -3,7 +3,8 @@
     python -m tests.faults.soak --minutes 20
 
 Prints what the recorder holds and the account of all frames while it runs. Exit code 1: memory, descriptors or
-threads grow, or a frame is in no file and not noted as lost. Needs root, for the small disk.
+threads grow, a frame is in no file and not noted as lost, a probe failed, or recording stopped for longer than the
+fault lasted and a few seconds. Needs root, for disks that are small and can be frozen, and strace.
 """
 
 import argparse
@@ -19,13 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.faults.network.hosts import small_disk
+from tests.faults.disk import ext4_disk, small_disk
 from tests.faults.network.process import Holdings
 from tests.faults.network.relay import Relay
 from tests.faults.network.soak_account import RunningAccount
-from tests.faults.network.soak_faults import FAULTS, Rig, Stream, kill_recorder
+from tests.faults.network.soak_faults import FAULTS, Fault, LogPipe, Rig, Stream, kill_recorder
 
-DISK_MEGABYTES: Final = 1024
+DISK: Final = "2g"
+OTHER_DISK: Final = "512m"
 PAUSE: Final = (3.0, 9.0)  # seconds between two faults
 LAST_FAULT: Final = 5.0  # seconds until it is behind: what is lost at a stream's very end nobody can know
 EVERY: Final = 10.0  # seconds between two lines
@@ -66,9 +68,13 @@ class Soak:
     rig: Rig
     account: RunningAccount
     minutes: float
+    chosen: Sequence[Fault] = FAULTS
     begin: float = field(default_factory=time.monotonic)
     lives: list[Life] = field(default_factory=lambda: [Life()])
     faults: Counter[str] = field(default_factory=Counter[str])
+    back: dict[str, float] = field(default_factory=dict[str, float])
+    """The longest that it took after each kind of fault until new frames were on the disk, in seconds."""
+    _coming: list[Fault] = field(default_factory=list[Fault])
     _next_line: float = 0.0
 
     def run(self) -> None:
@@ -84,11 +90,20 @@ class Soak:
         self._look_for(LAST_FAULT)
 
     def _harm(self, *, may_kill: bool) -> None:
-        fault = self.rig.random.choice([*FAULTS, kill_recorder] if may_kill else FAULTS)
+        fault = self._next(may_kill=may_kill)
         fault(self.rig)
-        self.faults[fault.__name__] += 1
+        name = fault.__name__
+        self.faults[name] += 1
         if fault is kill_recorder:
             self.lives.append(Life())
+        self.back[name] = max(self.rig.back(name), self.back.get(name, 0.0))
+
+    def _next(self, *, may_kill: bool) -> Fault:
+        """Return the next fault: each once, in any order, then all again."""
+        if not self._coming:
+            self._coming = [fault for fault in self.chosen if may_kill or fault is not kill_recorder]
+            self.rig.random.shuffle(self._coming)
+        return self._coming.pop()
 
     def _look_for(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -116,7 +131,7 @@ class Soak:
 
     def verdict(self) -> list[str]:
         """Return what is wrong, in lines."""
-        account, troubles = self.account, list(self.account.troubles)
+        account, troubles = self.account, [*self.account.troubles, *self.rig.troubles]
         unnoted = account.unnoted()
         if len(unnoted) > account.counted:
             troubles.append(
@@ -130,20 +145,26 @@ class Soak:
         return troubles
 
 
-def run(minutes: float, seed: int, folder: Path) -> int:
+def run(minutes: float, seed: int, folder: Path, chosen: Sequence[Fault]) -> int:
     """Return the exit code."""
     with ExitStack() as stack:
-        account = RunningAccount(stack.enter_context(small_disk(folder / "disk", DISK_MEGABYTES)))
+        account = RunningAccount(stack.enter_context(ext4_disk(folder / "disk", DISK)))
+        other = stack.enter_context(small_disk(folder / "other", OTHER_DISK))
+        log = stack.enter_context(LogPipe(folder / "log"))
         stream = Stream(account)
         stack.callback(stream.kill)
         relay = stack.enter_context(Relay(stream.sender.port, seed))
-        rig = Rig(account.folder, stream, relay, stack, random.Random(seed))
+        rig = Rig(account.folder, other, stream, relay, log, stack, random.Random(seed))
         rig.start_recorder()
         rig.running.connected()
         stream.sender.wait_for_clients(1)
         stream.start()
-        soak = Soak(rig, account, minutes)
-        soak.run()
+        soak = Soak(rig, account, minutes, chosen)
+        try:
+            soak.run()
+        except AssertionError:
+            print(log.tail(), file=sys.stderr)
+            raise
         code = rig.running.stop(timeout=30)
         account.check(at_the_end=True)
         return conclude(soak, code)
@@ -155,11 +176,15 @@ def conclude(soak: Soak, code: int) -> int:
     causes = Counter(soak.account.lost.values())
     soak.say()
     print(f"faults: {dict(soak.faults)}\nnumbers noted as lost, by cause: {dict(causes)}")
+    print("back at the latest, in seconds:", {name: round(took, 1) for name, took in soak.back.items()})
+    print(f"what the recorders complained of: {dict(soak.rig.log.complaints())}")
     told = [life.growth() is not None for life in soak.lives]
     print(f"growth could be told of {sum(told)} of {len(told)} recorders (those that lived for 2 minutes)")
     print(f"unnoted: {len(soak.account.unnoted())}")
     for line in troubles:
         print(f"TROUBLE: {line}")
+    if troubles:
+        print(soak.rig.log.tail(), file=sys.stderr)
     return 1 if troubles else 0
 
 
@@ -169,12 +194,14 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=1)
+    kinds = {fault.__name__: fault for fault in [*FAULTS, kill_recorder]}
+    parser.add_argument("--faults", nargs="+", choices=kinds, default=list(kinds), metavar="FAULT")
     args = parser.parse_args(words)
     if os.geteuid():
         print("the soak mounts a small disk: run it as root", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        return run(args.minutes, args.seed, Path(folder))
+        return run(args.minutes, args.seed, Path(folder), [kinds[name] for name in args.faults])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.disk.layout import staged_name
 from timestream_api.ledger import Recovered, Torn
 
-NOBODY, UNUSABLE_FOLDER, KILLED = 65534, 73, -9
+NOBODY, UNUSABLE_FOLDER, LEFT, KILLED = 65534, 73, 74, -9
 pytestmark = needs_mounts
 
 
@@ -63,6 +64,40 @@ def test_a_folder_of_somebody_else_is_refused_with_the_user_who_asked(place: Pat
     os.chown(folder, NOBODY, NOBODY)
     record_all(warm, folder, place / "log2", user=NOBODY)
     assert {path.owner() for path in published(folder)} == {"nobody"}
+
+
+@pytest.mark.parametrize(("layout", "mode"), [("Timestamp", 0o755), ("Session", 0o755), ("Session", 0o700)])
+def test_a_days_folder_of_another_user_holds_nothing_up_and_is_filled_once_it_may_be(
+    place: Path, warm: Warm, layout: str, mode: int
+) -> None:
+    """As after a first run as root; discards would begin at once, for nobody is patient with this disk."""
+    name = "17000" if layout == "Session" else f"{time.time():.0f}"[:5]
+    folder, day = place / "data", place / "data" / name
+    day.mkdir(parents=True)
+    os.chown(folder, NOBODY, NOBODY)
+    day.chmod(mode)
+    with (
+        RawServer() as server,
+        record(
+            warm, folder, server.port, log=place / "log", user=NOBODY, max_stall=1, layout=layout
+        ) as recorder,
+    ):
+        recorder.go()
+        play(server)
+        assert await_last(recorder, folder), recorder.logged()
+        assert recorder.stop() == LEFT
+        assert recorder.logged().count("left unpublished") == 4
+    assert published(folder) == []
+    account = settle(folder, SENT)
+    assert len(account.staged) == len(SENT)
+    assert not account.noted | account.missing
+
+    os.chown(day, NOBODY, NOBODY)
+    with record(warm, folder, 1, log=place / "log2", user=NOBODY) as recorder:
+        recorder.go()
+        assert until(lambda: not staged(folder)), recorder.logged()
+        assert recorder.stop() == 0
+    settle(folder, SENT).assert_complete()
 
 
 def test_files_that_another_user_left_are_not_in_the_way(place: Path, warm: Warm) -> None:

@@ -67,3 +67,21 @@ def fetch(folder: Path, archive: Path) -> None:
         assert not final.exists(), f"{final} was used before"
         final.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(path, final)
+
+
+def test_a_volume_that_is_almost_out_of_inodes_is_told_while_bytes_are_free(tmp_path: Path) -> None:
+    with (
+        small_disk(tmp_path / "data", "64m,nr_inodes=1020") as folder,
+        Recorder(folder, 1, min_free_bytes=0) as recorder,
+    ):
+        seen = recorder.wait_for(lambda report: report.storage is not None)
+        assert seen.storage is not None
+        assert seen.storage.trouble is None
+        for number in range(200):
+            (folder / ".timestream-aggregator" / f"small{number}").touch()
+        report = recorder.wait_for(lambda report: bool(report.storage and report.storage.trouble), 15)
+        assert report.storage is not None
+        assert "more files can be made (df -i)" in (report.storage.trouble or "")
+        assert report.storage.free_bytes > 32 << 20
+        assert report.storage.writable
+        assert recorder.probe("/readyz") == 200

@@ -2,7 +2,8 @@
 
 import shutil
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -92,21 +93,26 @@ def days(folder: Path) -> list[Path]:
     return [path / "x" for path in folder.iterdir() if path.is_dir() and path.name != OWN_FOLDER]
 
 
+def fill(ballast: Path) -> None:
+    """Take all bytes, and all inodes: not even a folder can be made."""
+    ballast.mkdir()
+    with suppress(OSError), (ballast / "bytes").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 12))
+    with suppress(OSError):
+        for number in count():
+            (ballast / str(number)).touch()
+
+
 def test_a_recorder_that_starts_on_a_full_disk_records_once_there_is_room(tmp_path: Path) -> None:
     frames = session(SESSION, scans=SCANS, payload=PAYLOAD)
-    with small_disk(tmp_path / "data", "4m") as folder, RawServer() as server:
+    with small_disk(tmp_path / "data", "4m,nr_inodes=64") as folder, RawServer() as server:
         ballast = folder / "ballast"
-        ballast.write_bytes(b"")
-        with ballast.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(1 << 16))
-            except OSError:
-                pass
+        fill(ballast)
         with Recorder(folder, server.port, min_free_bytes=0) as recorder:
             server.play(bytes_of(frames))
             recorder.wait_for(lambda report: report.storage is not None and not report.storage.writable)
-            ballast.unlink()
+            shutil.rmtree(ballast)
             recorder.wait_for(lambda report: report.last_file is not None)
             assert recorder.stop() == 0
         account = settle(folder, frames)

@@ -158,10 +158,8 @@ class Disk:
         try:
             os.fsync(fd)
         except OSError as error:
-            if error.errno not in {
-                errno.EINVAL,
-                errno.EOPNOTSUPP,
-            }:  # 9p, some FUSE: names need no sync, or have none
+            # 9p, some FUSE: names need no sync, or have none
+            if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP}:
                 raise
         finally:
             os.close(fd)

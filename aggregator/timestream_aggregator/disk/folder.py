@@ -8,8 +8,8 @@ the bytes stay where they are and the failure is raised: nothing here deletes re
 import errno
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,11 +22,24 @@ _MOST_BASES: Final = 10_000
 _NO_RENAMING: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS})
 """What a file system says that cannot rename without replacing."""
 _NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
+_OF_ONE_FOLDER: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
+)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 class UnusableFolderError(Exception):
     """The data folder cannot hold recordings; the message says why and what to do."""
+
+
+@contextmanager
+def passing_over_one_folder() -> Generator[None]:
+    """Pass over what is wrong with the folder of final names alone: it is no reason not to write files."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_ONE_FOLDER:
+            raise
 
 
 class DataFolder:
@@ -131,9 +144,8 @@ class DataFolder:
         is made there, which takes a while and leaves `staged` as it is.
         """
         self.disk.make_folder(self.root / wanted.base.folder)
-        self.settle(
-            wanted
-        )  # a loss of power takes what is renamed into a folder that is not on the disk itself
+        # A loss of power takes what is renamed into a folder that is not on the disk itself.
+        self.settle(wanted)
         while True:
             final = self.root / wanted.path
             try:
@@ -186,12 +198,13 @@ class DataFolder:
         """Return the least number for a new file. A folder is listed once: later names in it are known, or collide."""
         base = wanted.base
         if base not in self._listed:
-            there = next_number(base, self.disk.names(self.root / base.folder)) - 1
-            if there >= 0:
-                self._reserve(FileId(base, there))
-            if len(self._listed) >= _MOST_BASES:
-                self._listed.clear()
-            self._listed[base] = None
+            with passing_over_one_folder():
+                there = next_number(base, self.disk.names(self.root / base.folder)) - 1
+                if there >= 0:
+                    self._reserve(FileId(base, there))
+                if len(self._listed) >= _MOST_BASES:
+                    self._listed.clear()
+                self._listed[base] = None
         with self._using:
             return max(wanted.number, self._used.get(base, -1) + 1)
 

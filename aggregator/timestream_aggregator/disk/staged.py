@@ -7,7 +7,7 @@ from typing import Protocol
 from crc32c import crc32c
 
 from timestream_aggregator.core.naming import FileId
-from timestream_aggregator.disk.folder import DataFolder
+from timestream_aggregator.disk.folder import DataFolder, passing_over_one_folder
 from timestream_aggregator.disk.layout import staged_name
 from timestream_aggregator.disk.pieces import WRITE_LIMIT, batches, copy, rest
 
@@ -45,7 +45,8 @@ class StagedFile:
         self._doubtful = False
         self._named = False  # the staged name is on the disk: without it a loss of power takes the bytes too
         try:
-            folder.disk.make_folder(folder.root / wanted.base.folder)
+            with passing_over_one_folder():  # for who watches it; publishing makes it, too
+                folder.disk.make_folder(folder.root / wanted.base.folder)
             self.path, self._fd = folder.create(self._name)
         except OSError:
             folder.release(self.wanted)
@@ -80,10 +81,7 @@ class StagedFile:
             OSError: any other failure. Trying again later is safe.
         """
         if self._published is None:
-            if not self._disk.is_at(self._fd, self.path):
-                self._come_back()
-            self._make_durable()
-            self._published = self._folder.publish(self.path, self.wanted)
+            self._published = self._give_name()
         if not self.settled:
             self._folder.settle(self._published)
             self.settled = True
@@ -91,6 +89,22 @@ class StagedFile:
         self._folder.forget(self.path)
         self.close()
         return self._published
+
+    def _give_name(self) -> FileId:
+        """Return the final name, once the file has it."""
+        if self._disk.is_at(self._fd, self._folder.root / self.wanted.path):  # that was told as failed
+            return self.wanted
+        if not self._disk.is_at(self._fd, self.path):
+            self._come_back()
+        self._make_durable()
+        try:
+            return self._folder.publish(self.path, self.wanted)
+        except FileNotFoundError as error:
+            if self._disk.is_at(self._fd, self.path):
+                raise
+            raise OSError(
+                errno.EIO, "its staged name is gone", str(self.path)
+            ) from error  # the next attempt copies
 
     def discard(self) -> None:
         """Remove the file. For one in which no frame was recorded: the caller knows."""

@@ -120,9 +120,11 @@ class Readback:
             return bool(self._waiting) or self._finishing or self._stopping
 
         with self._changed:
-            if not self._changed.wait_for(ready, IDLE):
-                self._dismiss()
-                self._changed.wait_for(ready)
+            idle = not self._changed.wait_for(ready, IDLE)
+        if idle:
+            self._dismiss()
+        with self._changed:
+            self._changed.wait_for(ready)
             return self._waiting[0] if self._waiting and not self._stopping else None
 
     def _look_at(self, written: FileFacts) -> bool:
@@ -175,10 +177,13 @@ class Readback:
 
     def _hire(self) -> subprocess.Popen[str] | None:
         """Return the helper, a new one if there is none; None when told to stop."""
-        with self._changed:
-            if self.helper is None and not self._stopping:
-                self.helper, self._complaints = _start_helper()
-            return self.helper
+        if self.helper is None and not self._stopping:
+            helper, self._complaints = _start_helper()  # may take long: nobody who adds a file waits for it
+            with self._changed:
+                self.helper = helper
+                if self._stopping:
+                    helper.kill()
+        return self.helper
 
     def _listen(self) -> None:
         """Log the end of what the helper says on its standard error."""
@@ -188,7 +193,9 @@ class Readback:
             self._log.warning("the process that reads files back complains", extra={"said": text})
 
     def _dismiss(self) -> None:
-        helper, self.helper = self.helper, None
+        """End the helper, however long it takes to go: the lock is not held meanwhile."""
+        with self._changed:
+            helper, self.helper = self.helper, None
         if helper is None:
             return
         helper.kill()

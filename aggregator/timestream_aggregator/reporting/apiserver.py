@@ -33,6 +33,16 @@ MEANINGS: Final[Mapping[int, str]] = {
     422: "the resource's CRD does not know this report: are CRD and recorder of one version?",
     429: "the API server is busy",
 }
+_NO_NEWS: Final = {
+    "time": True,
+    "connection": {"attempts", "last_frame_time"},
+    "acquisition": {"frames", "bytes", "last_frame_num"},
+    "current_file": {"frames", "bytes"},
+    "totals": {"frames", "bytes"},
+    "storage": {"capacity_bytes", "free_bytes"},
+    "buffer": {"bytes", "peak_bytes"},
+}
+"""What changes all the time, and can wait. Whatever else is in a report is news."""
 
 
 class ReportingError(Exception):
@@ -171,15 +181,7 @@ class Reporter:
 
 def news(report: Report) -> object:
     """Return what in a report people wait for: a change in it is worth a message of its own."""
-    connection, current, last = report.connection, report.current_file, report.last_file
-    return (
-        (connection.state, connection.endpoint, connection.last_error),
-        current.path if current else None,
-        (last.path, last.verified) if last else None,
-        (report.storage.writable, report.storage.trouble) if report.storage else None,
-        report.buffer.stalled,
-        (report.totals.lost, report.totals.duplicates, report.totals.quarantined),
-    )
+    return report.model_dump(exclude=_NO_NEWS)
 
 
 def _seconds(retry_after: str | None) -> float:

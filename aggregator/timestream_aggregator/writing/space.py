@@ -9,6 +9,7 @@ from typing import Final
 from timestream_api.report import StorageReport
 
 EVERY: Final = 5.0  # seconds
+FEW_FILES: Final = 1000  # a week of one stream; that a disk is full of them no number of free bytes tells
 
 
 class StorageWatch:
@@ -45,14 +46,16 @@ class StorageWatch:
             capacity_bytes=capacity,
             free_bytes=free,
             writable=not seen.f_flag & os.ST_RDONLY,
-            trouble=self._trouble(free, read_only=bool(seen.f_flag & os.ST_RDONLY)),
+            trouble=self._trouble(seen, free),
         )
 
-    def _trouble(self, free: int, *, read_only: bool) -> str | None:
-        if read_only:
+    def _trouble(self, seen: os.statvfs_result, free: int) -> str | None:
+        if seen.f_flag & os.ST_RDONLY:
             return f"{self._root} is on a file system that is mounted read-only"
         if free < self._min_free_bytes:
             return f"only {free / 2**20:.0f} MiB are free, less than {self._min_free_bytes / 2**20:.0f} MiB"
+        if seen.f_files and seen.f_favail < FEW_FILES:  # without f_files there is no such limit
+            return f"only {seen.f_favail} more files can be made (df -i)"
         return None
 
     def _tell(self, before: StorageReport | None, now: StorageReport) -> None:

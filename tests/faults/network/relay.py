@@ -53,6 +53,11 @@ class Relay:
         """Put `garbage` into the stream, somewhere."""
         self._garbage = garbage
 
+    @property
+    def is_to_harm(self) -> bool:
+        """Whether an ordered change or garbage has not passed yet."""
+        return bool(self._changes or self._garbage)
+
     def cut(self, *, reset: bool = True) -> None:
         """End all connections: by a reset, which throws away what is on its way, or by FIN."""
         with self._lock:

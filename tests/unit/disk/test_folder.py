@@ -185,7 +185,7 @@ def test_short_writes_are_completed_and_no_write_is_larger_than_a_mebibyte(tmp_p
     file.append([ONE, TWO])
 
     assert (tmp_path / file.publish().path).read_bytes() == ONE.data + TWO.data
-    assert max(asked) <= WRITE_LIMIT
+    assert max(asked) <= 1 << 20
 
 
 def test_a_failed_sync_is_not_taken_for_a_success_the_second_time(tmp_path: Path) -> None:
@@ -258,6 +258,111 @@ def test_two_writers_that_want_one_name_both_get_one(tmp_path: Path) -> None:
 
     assert len(set(names)) == 2
     assert [(tmp_path / name).read_bytes() for name in names] == [ONE.data, TWO.data]
+
+
+def test_a_number_that_was_taken_instead_of_the_promised_one_is_given_to_no_other(tmp_path: Path) -> None:
+    data, other = folder(tmp_path), folder(tmp_path)
+    files = [StagedFile(each, FileId(BASE, 0)) for each in (data, other)]
+    assert [file.wanted.number for file in files] == [0, 0]
+    for file in files:
+        file.append([ONE])
+    assert [file.publish().number for file in files] == [0, 1]
+    shutil.rmtree(tmp_path / BASE.folder)
+
+    with closing(StagedFile(other, FileId(BASE, 0))) as file:
+        assert file.wanted.number == 2
+
+
+class Diary(Disk):
+    """Writes down the calls that bring something to the disk, and those that give names."""
+
+    def __init__(self) -> None:
+        self.lines = list[tuple[str, str]]()
+
+    def sync(self, fd: int) -> None:
+        super().sync(fd)
+        self._note("sync", Path(f"/proc/self/fd/{fd}").readlink())
+
+    def sync_folder(self, path: Path) -> None:
+        super().sync_folder(path)
+        self._note("sync folder", path)
+
+    def rename(self, old: Path, new: Path) -> None:
+        super().rename(old, new)
+        self._note("rename", new)
+
+    def unlink(self, path: Path) -> None:
+        super().unlink(path)
+        self._note("unlink", path)
+
+    def _note(self, call: str, path: Path) -> None:
+        self.lines.append((call, "staged" if path.parent.name == "staging" else path.name))
+
+
+def test_names_and_bytes_come_to_the_disk_in_the_order_that_a_loss_of_power_asks_for(tmp_path: Path) -> None:
+    disk = Diary()
+    file = StagedFile(folder(tmp_path, disk), FileId(BASE, 0))
+    file.append([ONE])
+    disk.lines.clear()
+    file.publish(lambda _: disk.lines.append(("told", "")))
+
+    folders = [("sync folder", name) for name in ("crate1", "17000", tmp_path.name)]
+    assert disk.lines == [
+        ("sync", "staged"),
+        ("sync folder", "staging"),
+        *folders,
+        ("rename", "1700000000_000.g3"),
+        *folders,
+        ("told", ""),
+        ("unlink", "staged"),
+        ("sync folder", "staging"),
+    ]
+
+
+def test_a_link_that_was_made_and_told_as_failed_is_found_the_second_time(tmp_path: Path) -> None:
+    class Doubtful(Disk):
+        def rename(self, old: Path, new: Path) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument", str(old), None, str(new))
+
+        def link(self, old: Path, new: Path) -> None:
+            super().link(old, new)
+            if new.suffix == ".g3":
+                raise OSError(errno.EIO, "Input/output error", str(old), None, str(new))
+
+    file = StagedFile(folder(tmp_path, Doubtful()), FileId(BASE, 0))
+    file.append([ONE])
+    with pytest.raises(OSError, match="Input/output"):
+        file.publish()
+
+    assert file.publish().number == 0
+    assert [path.name for path in (tmp_path / BASE.folder).iterdir()] == ["1700000000_000.g3"]
+
+
+def test_no_file_is_made_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(ONE.data)
+    with pytest.raises(FileExistsError):
+        Disk().create(tmp_path / "a")
+
+
+def test_a_new_file_that_recovery_took_for_a_left_one_is_made_again(tmp_path: Path) -> None:
+    class Hasty(Disk):
+        """Recovery is there before the new file is locked, finds it empty, and removes it."""
+
+        removals = 0
+
+        def lock(self, fd: int) -> None:
+            path = Path(f"/proc/self/fd/{fd}").readlink()
+            if self.removals:
+                self.removals -= 1
+                path.unlink()
+            super().lock(fd)
+
+    disk = Hasty()
+    data = folder(tmp_path, disk)
+    disk.removals = 1
+    with closing(StagedFile(data, FileId(BASE, 0))) as file:
+        assert disk.removals == 0
+        assert staged(tmp_path) == [file.path]
 
 
 IN_MOVED_TO = 0x80
@@ -335,20 +440,28 @@ def test_a_file_fetched_with_its_folder_before_the_folder_is_synced_counts_as_gi
 
 
 def test_a_folder_on_another_file_system_gets_a_copy_from_who_has_the_time(tmp_path: Path) -> None:
-    class TwoVolumes(Disk):
+    class TwoVolumes(Diary):
         def rename(self, old: Path, new: Path) -> None:
             if new.suffix == ".g3" and old.parent != new.parent:
                 raise OSError(errno.EXDEV, "Invalid cross-device link", str(old), None, str(new))
             super().rename(old, new)
 
-    data = folder(tmp_path, TwoVolumes())
+    disk = TwoVolumes()
+    data = folder(tmp_path, disk)
     file = StagedFile(data, FileId(BASE, 0))
     file.append([ONE])
 
     with pytest.raises(OSError, match="cross-device"):
         file.publish()
-    published = data.publish(file.path, file.wanted, copying=True)
+    disk.lines.clear()
+    with Watch(tmp_path / BASE.folder) as watch:
+        published = data.publish(file.path, file.wanted, copying=True)
+        seen = [name for _, name in watch.events()]
     file.close()
+
+    final = Path(published.path).name
+    assert set(seen) == {f".{final}.part", final}, "what is not whole is hidden"
+    assert disk.lines.index(("sync", f".{final}.part")) < disk.lines.index(("rename", final))
 
     assert [path.name for path in (tmp_path / BASE.folder).iterdir()] == [Path(published.path).name]
     assert (tmp_path / published.path).read_bytes() == ONE.data

@@ -1,8 +1,10 @@
 """Published files are read back through spt3g, by a process of its own."""
 
+import io
 import logging
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from crc32c import crc32c
 
 from tests.tools.made_frames import frame
 from timestream_aggregator.core.file_facts import FileFacts
+from timestream_aggregator.readback import readback
 from timestream_aggregator.readback.readback import Readback, ReadbackState
 from timestream_api import ledger
 
@@ -173,3 +176,47 @@ def test_of_all_outcomes_those_of_the_latest_files_are_known() -> None:
 
     assert (state.good, state.bad, state.latest_bad) == (4, 1, "1.g3")
     assert state.outcomes == {"2.g3": True, "3.g3": True, "4.g3": True}
+
+
+def test_who_adds_a_file_waits_for_no_helper_that_is_slow_to_go_or_to_come(
+    tmp_path: Path, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timestream_aggregator.readback.readback.IDLE", 0.1)
+    (tmp_path / "a.g3").write_bytes(WHOLE)
+    started, may_go, start = threading.Event(), threading.Event(), readback._start_helper
+
+    def slow_start() -> tuple["subprocess.Popen[str]", io.FileIO]:
+        started.set()
+        assert may_go.wait(30)
+        return start()
+
+    monkeypatch.setattr(readback, "_start_helper", slow_start)
+    for _ in range(2):
+        assert_is_added_at_once(reading)
+    assert started.wait(10)
+    assert_is_added_at_once(reading)
+    may_go.set()
+    reading.wait(lambda: len(reading.told) == 3)
+
+    helper, going = reading.readback.helper, threading.Event()
+    assert helper is not None
+    wait = helper.wait
+    may_go.clear()
+
+    def slow_end(timeout: float | None = None) -> int:
+        going.set()
+        assert may_go.wait(30)
+        return wait(timeout)
+
+    monkeypatch.setattr(helper, "wait", slow_end)
+    assert going.wait(10)
+    assert_is_added_at_once(reading)
+    may_go.set()
+    reading.wait(lambda: len(reading.told) == 4)
+
+
+def assert_is_added_at_once(reading: Reading) -> None:
+    adding = threading.Thread(target=reading.readback.add, args=(GOOD,), daemon=True)
+    adding.start()
+    adding.join(1)
+    assert not adding.is_alive(), "the writer waits for a helper"

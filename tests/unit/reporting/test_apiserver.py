@@ -18,8 +18,21 @@ from typing import Any
 import pytest
 
 from tests.tools.authority import make_account
-from timestream_aggregator.reporting.apiserver import ApiServer, Reporter, ReportingError
-from timestream_api.report import Connection, ConnectionState, Report
+from timestream_aggregator.ledger.file import Ledger
+from timestream_aggregator.ledger.losses import Losses, Lost
+from timestream_aggregator.reporting.apiserver import ApiServer, Reporter, ReportingError, news
+from timestream_api.report import (
+    AcquisitionReport,
+    Connection,
+    ConnectionState,
+    CurrentFile,
+    LastLoss,
+    LastPutAside,
+    LossCause,
+    Report,
+    StorageReport,
+    Totals,
+)
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -237,3 +250,71 @@ def test_the_end_does_not_wait_for_an_api_server_that_does_not_answer(account: P
         reporter.stop(timeout=0.5)
         assert time.monotonic() - start < 1
         reporter.stop(timeout=15)
+
+
+def a_report() -> Report:
+    return Report(
+        time=NOW,
+        started_at=NOW,
+        version="1",
+        connection=Connection(state=ConnectionState.CONNECTED, endpoint="a:1", since=NOW),
+        acquisition=AcquisitionReport(base_name="17000/a", started=NOW),
+        current_file=CurrentFile(path="17000/a_000.g3", opened=NOW),
+        storage=StorageReport(capacity_bytes=10, free_bytes=5),
+    )
+
+
+def changed(report: Report, part: str | None, **fields: object) -> Report:
+    """Return `report` with other values, of itself or of one of its parts."""
+    inner = getattr(report, part).model_copy(update=fields) if part else None
+    return report.model_copy(update={part: inner} if part else fields)
+
+
+@pytest.mark.parametrize(
+    ("part", "fields"),
+    [
+        ("totals", {"bad_files": 1}),
+        (None, {"last_bad_file": "17000/a_000.g3"}),
+        (None, {"last_put_aside": LastPutAside(time=NOW, bytes=1, why="odd")}),
+        (None, {"last_loss": LastLoss(time=NOW, count=1, cause=LossCause.DISK)}),
+        ("totals", {"recovered": 1}),
+        ("acquisition", {"lost": 1}),
+        ("acquisition", {"session": 7}),
+        ("storage", {"trouble": "the disk is tired"}),
+        ("buffer", {"stalled": True}),
+        (None, {"current_file": None}),
+    ],
+)
+def test_what_people_wait_for_is_news(part: str | None, fields: dict[str, object]) -> None:
+    before = a_report()
+    assert news(changed(before, part, **fields)) != news(before)
+
+
+@pytest.mark.parametrize(
+    ("part", "fields"),
+    [
+        (None, {"time": datetime(2027, 1, 1, tzinfo=UTC)}),
+        ("connection", {"last_frame_time": NOW, "attempts": 3}),
+        ("acquisition", {"frames": 9, "bytes": 9, "last_frame_num": 9}),
+        ("current_file", {"frames": 9, "bytes": 9}),
+        ("totals", {"frames": 9, "bytes": 9}),
+        ("storage", {"free_bytes": 4}),
+        ("buffer", {"bytes": 4, "peak_bytes": 4}),
+    ],
+)
+def test_what_changes_with_each_frame_is_none(part: str | None, fields: dict[str, object]) -> None:
+    before = a_report()
+    assert news(changed(before, part, **fields)) == news(before)
+
+
+def test_a_count_stays_within_what_the_api_server_takes() -> None:
+    """A garbage frame_num with a good crc makes a loss of 2^62 frames; the API server refuses more than int64."""
+    losses = Losses(Ledger(Path("unused"), "s", logging.getLogger("test")), logging.getLogger("test"))
+    for _ in range(3):
+        losses.note(Lost(1 << 62, LossCause.SENDER))
+    totals = Totals(lost=losses.state.count)
+
+    assert totals.to_json()["lost"] == (1 << 63) - 1
+    assert LastLoss(time=NOW, count=1 << 64, cause=LossCause.SENDER).to_json()["count"] == (1 << 63) - 1
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
+        Totals(lost=-1)

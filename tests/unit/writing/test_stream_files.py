@@ -18,12 +18,18 @@ from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.ledger.file import Ledger, lines
-from timestream_aggregator.ledger.losses import Losses
+from timestream_aggregator.ledger.losses import Losses, Lost
 from timestream_aggregator.writing.patience import Patience
-from timestream_aggregator.writing.stream_files import Happening, Observers, Slot, StreamFiles, advance
+from timestream_aggregator.writing.stream_files import (
+    Happening,
+    Observers,
+    Slot,
+    StreamFiles,
+    advance,
+)
 from timestream_aggregator.writing.tally import Acquired
 from timestream_api.ledger import Fact, Left, Loss
-from timestream_api.report import CloseReason
+from timestream_api.report import CloseReason, LossCause
 
 WANTED = FileId(Base("17000", "2023-11-14-22-13-20"), 0)
 HEAD = b"observation;"
@@ -291,6 +297,120 @@ def test_a_file_that_fails_while_others_do_not_is_left_and_the_frames_go_on_in_a
     assert [(fact.path, fact.frames) for fact in facts(tmp_path, Left)] == [(WANTED.path, 1)]
     assert published(tmp_path) == {name(1): b"two;"}
     assert [path.read_bytes() for path in (tmp_path / OWN_FOLDER / "staging").iterdir()] == [b"one;"]
+
+
+LASTING = (
+    errno.ESTALE,
+    errno.EBADF,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EXDEV,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENAMETOOLONG,
+)
+
+
+class Unpublishable(Disk):
+    """The first `times` attempts at bringing a whole file to the disk fail."""
+
+    def __init__(self, number: int, times: int) -> None:
+        self.number = number
+        self.times = times
+        self.attempts = 0
+
+    def sync(self, fd: int) -> None:
+        self.attempts += 1
+        if self.attempts <= self.times:
+            raise OSError(self.number, os.strerror(self.number))
+        super().sync(fd)
+
+
+@pytest.mark.parametrize(("number", "attempts"), [(errno.EIO, 2), *((number, 1) for number in LASTING)])
+def test_what_waiting_does_not_heal_is_tried_once_and_all_else_twice(
+    tmp_path: Path, number: int, attempts: int
+) -> None:
+    disk = Unpublishable(number, times=10)
+    output = output_on(tmp_path, disk)
+    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.write(Frame(b"one;"))
+    output.close(CloseReason.END)
+
+    assert disk.attempts == attempts
+    assert [fact.path for fact in facts(tmp_path, Left)] == [WANTED.path]
+
+
+def test_a_file_that_the_second_attempt_publishes_is_not_left(tmp_path: Path) -> None:
+    output = output_on(tmp_path, Unpublishable(errno.EIO, times=1))
+    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.write(Frame(b"one;"))
+    output.close(CloseReason.END)
+
+    assert facts(tmp_path, Left) == []
+    assert published(tmp_path) == {name(0): b"one;"}
+
+
+class Renaming(Disk):
+    """The first rename to a final name goes as `happens` says."""
+
+    def __init__(self, happens: str) -> None:
+        self.happens = happens
+
+    def rename(self, old: Path, new: Path) -> None:
+        happens, self.happens = (self.happens, "") if new.suffix == ".g3" else ("", self.happens)
+        if happens == "swept away":
+            old.unlink()
+        super().rename(old, new)
+        if happens:
+            number = errno.ENOENT if happens == "told as gone" else errno.EIO
+            raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize("happens", ["swept away", "told as gone", "told as failed"])
+def test_whatever_a_rename_tells_the_file_is_published_once(tmp_path: Path, happens: str) -> None:
+    output = output_on(tmp_path, Renaming(happens))
+    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.write(Frame(b"one;"))
+    output.close(CloseReason.END)
+
+    assert published(tmp_path) == {name(0): b"one;"}
+    assert told(tmp_path) == ["opened", "published"]
+    assert list((tmp_path / OWN_FOLDER / "staging").iterdir()) == []
+
+
+@pytest.mark.parametrize("stands", ["a file", "a link to nothing"])
+def test_what_stands_in_the_place_of_the_days_folder_keeps_no_frame_from_a_file(
+    tmp_path: Path, stands: str
+) -> None:
+    output = output_on(tmp_path, Disk(), max_stall=0.0)
+    day = tmp_path / WANTED.base.folder
+    day.touch() if stands == "a file" else day.symlink_to(tmp_path / "away")
+    for data in (b"one;", b"two;"):
+        output.open(WANTED, Acquired(SYSTEM.utc()))
+        output.write(Frame(data))
+        output.close(CloseReason.SIZE_LIMIT)
+
+    assert facts(tmp_path, Loss) == []
+    assert [fact.frames for fact in facts(tmp_path, Left)] == [1, 1]
+    left = (tmp_path / OWN_FOLDER / "staging").iterdir()
+    assert sorted(path.read_bytes() for path in left) == [b"one;", b"two;"]
+
+
+def test_what_is_lost_before_frames_stands_in_the_ledger_when_they_are_written(tmp_path: Path) -> None:
+    seen = list[list[str]]()
+
+    class Witness(Disk):
+        def write(self, fd: int, pieces: Sequence[memoryview | bytes], offset: int) -> int:
+            seen.append([line.fact.kind for line in lines(tmp_path)])
+            return super().write(fd, pieces, offset)
+
+    output = output_on(tmp_path, Witness())
+    output.open(WANTED, Acquired(SYSTEM.utc()))
+    Losses(LEDGERS[-1], logging.getLogger("test")).note(Lost(3, LossCause.SENDER))
+    output.write(Frame(b"one;"))
+    output.close(CloseReason.END)
+
+    assert seen == [["loss"]]
 
 
 def test_the_number_of_a_file_that_was_left_is_given_to_no_other(tmp_path: Path) -> None:

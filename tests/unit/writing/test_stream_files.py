@@ -382,7 +382,7 @@ def test_whatever_a_rename_tells_the_file_is_published_once(tmp_path: Path, happ
 def test_what_stands_in_the_place_of_the_days_folder_keeps_no_frame_from_a_file(
     tmp_path: Path, stands: str
 ) -> None:
-    output = output_on(tmp_path, Disk(), max_stall=0.0)
+    output = output_on(tmp_path, Disk())
     day = tmp_path / WANTED.base.folder
     day.touch() if stands == "a file" else day.symlink_to(tmp_path / "away")
     for data in (b"one;", b"two;"):

@@ -64,7 +64,8 @@ def test_the_sync_interval_holds_while_the_writer_is_behind(tmp_path: Path, warm
         assert until(lambda: "connected" in recorder.logged())
         with strace(recorder, trace, *slow):
             server.play(played(frames))
-            assert until(lambda: [path.stat().st_size for path in staged(folder)] == [len(played(frames))])
+            whole = [len(played(frames))]
+            assert until(lambda: [path.stat().st_size for path in staged(folder)] == whole), recorder.logged()
         assert recorder.stop() == 0
         settle(folder, frames).assert_complete()
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.tools.frames import frame_bytes
 from tests.tools.raw_server import RawServer
-from tests.tools.recorder import OWN_FOLDER, Recorder
+from tests.tools.recorder import Recorder, ledger_of
 from timestream_aggregator.__main__ import main
 from timestream_aggregator.ledger.file import lines
 from timestream_api.ledger import Joined
@@ -60,6 +60,6 @@ def test_account_ls_and_verify_tell_the_same_of_a_night(
     folder, summary = checked[-2], checked[-1]["summary"]
     assert (summary["frames"], summary["bytes"], summary["files"]) == (7, account["bytes"], 2)
     assert sum(loss["count"] for loss in folder["losses"]) == lost
-    told = (tmp_path / OWN_FOLDER / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+    told = ledger_of(tmp_path).read_bytes().splitlines(keepends=True)
     rests_on = b"".join(line for line in told if any(b'"kind":' + kind in line for kind in TELLING))
     assert account["sha256"] == hashlib.sha256(rests_on).hexdigest()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.tools.recorder import ledger_of
 from tests.unit.commands.recordings import SESSION, published, told
 from timestream_aggregator.__main__ import main
 from timestream_api import ledger
@@ -99,7 +100,7 @@ def test_what_recover_tells_of_a_file_is_of_the_stream_that_began_it(
 
 def test_nothing_older_than_since_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     night(tmp_path, ledger.Loss(count=3, session_id=SESSION, first=15, last=17, cause="Disk"))
-    path = tmp_path / ".timestream-aggregator" / "ledger.jsonl"
+    path = ledger_of(tmp_path)
     joined, first, *rest = path.read_bytes().splitlines(keepends=True)
     today = f"{datetime.now(UTC):%Y-%m-%d}".encode()
     path.write_bytes((joined + first).replace(today, b"2020-01-01") + b"".join(rest))

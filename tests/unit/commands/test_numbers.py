@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from crc32c import crc32c
 
+from tests.tools.recorder import ledger_of
 from tests.unit.commands.recordings import GOOD, SESSION, frame, published, recorded, told, verified, written
 from timestream_aggregator.__main__ import main
 from timestream_aggregator.readback.helper import reread
 from timestream_api import ledger
-
-LEDGER = ".timestream-aggregator/ledger.jsonl"
 
 
 def scans(
@@ -103,7 +102,7 @@ def test_a_session_that_is_met_on_the_way_begins_at_its_first_number(
         assert "joined at frame 50: 50 frames had been sent before" in out
 
 
-@pytest.mark.parametrize(("first", "last"), [(3, 3), (0, 9), (9, 12), (-5, 0), (4, 10**30)])
+@pytest.mark.parametrize(("first", "last"), [(3, 3), (0, 9), (9, 12), (-5, 0), (4, 2**63 - 1)])
 def test_a_number_that_is_told_as_lost_and_stands_in_a_file_is_trouble(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], first: int, last: int
 ) -> None:
@@ -147,7 +146,7 @@ def test_a_line_that_cannot_be_read_is_told_and_is_trouble(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
     told(tmp_path, ledger.Loss(count=2, session_id=SESSION, first=20, last=21, cause="Sender"))
-    line, path = (tmp_path / LEDGER).read_bytes(), tmp_path / LEDGER
+    line, path = ledger_of(tmp_path).read_bytes(), ledger_of(tmp_path)
     scans(tmp_path, "17000/a_000.g3", 0, 9)
     path.write_bytes(DAMAGED[damage](line) + path.read_bytes()[len(line) :])
 
@@ -158,7 +157,7 @@ def test_a_line_that_cannot_be_read_is_told_and_is_trouble(
 
 def test_a_line_of_a_later_kind_and_one_that_was_written_again_are_no_trouble(tmp_path: Path) -> None:
     scans(tmp_path, "17000/a_000.g3", 0, 9)
-    path = tmp_path / LEDGER
+    path = ledger_of(tmp_path)
     line = path.read_bytes()
     later = line.replace(b'"published"', b'"foretold"')
     path.write_bytes(later + line[:70] + later + b"\n" + line)

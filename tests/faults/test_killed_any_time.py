@@ -32,7 +32,7 @@ def test_a_recorder_that_is_killed_any_number_of_times_loses_only_what_was_on_it
             assert_untouched(folder, before)
     with Warm() as warm:
         assert warm.run(tmp_path / "log", "recover", folder) == 0
-        await_all_read_back(warm, folder)
+        await_all_read_back(warm, folder, sender.port)
 
     account = settle(folder, stream.sent)
     account.assert_honest(in_flight=stream.sent)
@@ -80,9 +80,9 @@ def kill_one(warm: Warm, folder: Path, sender: Sender, seconds: float, number: i
         time.sleep(seconds if number % 3 else seconds / 10)
 
 
-def await_all_read_back(warm: Warm, folder: Path) -> None:
-    """Let a recorder start that has all files read back which those before it did not get to."""
-    with RawServer() as silent, record(warm, folder, silent.port, verify="true") as recorder:
+def await_all_read_back(warm: Warm, folder: Path, port: int) -> None:
+    """Let a recorder of the same stream start that has all files read back which those before it did not get to."""
+    with RawServer(port) as silent, record(warm, folder, silent.port, verify="true") as recorder:
         recorder.go()
         assert until(lambda: verified(folder) == set(contents(folder)), 60 + KILLS), recorder.logged()
         assert recorder.stop() == 0

@@ -178,6 +178,7 @@ def test_a_disk_that_forgets_what_it_failed_to_sync_is_found_out(
         disk.be(failing={"fsync": "EIO"})
         server.play(b"".join(frame.data or b"" for frame in frames[4:6]))
         assert until(lambda: "left unpublished" in recorder.logged()), recorder.logged()
+        assert until(lambda: "a left file cannot be recovered" in recorder.logged()), recorder.logged()
         disk.forget()
         disk.be()
         server.play(b"".join(frame.data or b"" for frame in frames[6:]))

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -68,7 +69,7 @@ def remember(root: Path, stream: str, source: str, disk: Disk, log: logging.Logg
     """
     path, memory = state_path(root, stream, source), Memory(stream, source)
     try:
-        memory = _load(path, disk)
+        memory = _load(path, disk) if disk.is_there(path) else _adopt(path, memory, disk, log)
     except (OSError, ValueError) as error:
         if files(root, disk):
             extra = {"path": path.name, "why": str(error)}
@@ -92,6 +93,24 @@ def learn(memory: Memory, root: Path, disk: Disk, run: str = "") -> None:
         line = None if _OF_NO_INTEREST.search(text) else decode(text)
         if line is not None and line.run != run:
             memory.take(line)
+
+
+def _adopt(path: Path, memory: Memory, disk: Disk, log: logging.Logger) -> Memory:
+    """Return what a recorder knew that called its stream the same and has ended: the sender has another address now.
+
+    Sessions are not gone on with: they may be another sender's. OSError: there was none.
+    """
+    for name in disk.names(path.parent):
+        other = path.with_name(name)
+        if name.startswith(f"{memory.stream}-") and other.suffix == path.suffix:
+            with suppress(OSError, ValueError):
+                known = _load(other, disk)
+                if known.stream == memory.stream and known.stopped is not None:
+                    disk.unlink(other)  # its own recorder would go on with old counts
+                    log.info("the stream has another source", extra={"before": known.source})
+                    known.source, known.sessions = memory.source, []
+                    return known
+    return _load(path, disk)
 
 
 def _load(path: Path, disk: Disk) -> Memory:

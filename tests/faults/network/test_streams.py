@@ -116,10 +116,10 @@ def test_of_very_many_damaged_frames_the_first_are_kept_and_all_are_noted(tmp_pa
     account.assert_honest()
     assert account.noted == set(range(1, 300, 2))
     told = [fact for fact in account.facts(Quarantined) if isinstance(fact, Quarantined)]
-    assert len(told) == 150
+    assert sum(fact.times or 1 for fact in told) == 150
     assert 0 < len(quarantined(tmp_path)) <= MOST_PIECES
     kept = [fact.kept for fact in told if fact.kept is not None]
-    assert len(kept) == len(quarantined(tmp_path))
+    assert 20 <= len(kept) <= len(quarantined(tmp_path))
 
 
 def test_of_a_huge_damaged_frame_only_the_beginning_is_kept(tmp_path: Path) -> None:

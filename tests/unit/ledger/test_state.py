@@ -329,6 +329,18 @@ def test_two_recorders_that_call_their_stream_the_same_do_not_speak_for_each_oth
     assert read(tmp_path, source="here:2").sessions == [Session(7, None, 60)]
 
 
+def test_a_stream_whose_sender_has_a_new_address_goes_on_with_its_account(tmp_path: Path) -> None:
+    kept(tmp_path, *STORY, ledger.Stopped())
+    before = read(tmp_path)
+    kept(tmp_path, ledger.Opened(path="17000/d_000.g3"), source="there:1")
+    after = read(tmp_path, source="there:1")
+
+    assert before.totals.files
+    assert (after.totals, after.bad, after.unverified) == (before.totals, before.bad, before.unverified)
+    assert after.sessions == [], "another sender may count from anywhere"
+    assert not state_path(tmp_path, "crate1", "here:1").exists()
+
+
 def test_numbers_that_came_and_were_not_written_before_a_loss_was_told_are_known() -> None:
     session = Session(7, None, 8)
     session.lose(10, 14)

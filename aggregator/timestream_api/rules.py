@@ -4,13 +4,20 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Self
 
-from pydantic import BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, JsonValue
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    JsonValue,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from timestream_api.values import DURATION_PATTERN, parse_duration
+from timestream_api.values import DURATION_PATTERN, Model, parse_duration
 
 RULES: Final = "x-kubernetes-validations"
 INT_OR_STRING: Final = "x-kubernetes-int-or-string"
@@ -37,11 +44,6 @@ def _number(value: object) -> object:
 UNQUOTED: Final = BeforeValidator(_number)
 
 
-def ruled(*rules: dict[str, str]) -> ConfigDict:
-    """Return the `model_config` of a model with these rules between its fields."""
-    return ConfigDict(json_schema_extra={RULES: [dict[str, JsonValue](entry) for entry in rules]})
-
-
 def parse_quantity(value: object) -> Decimal:
     """Return a Kubernetes quantity as a number: 3, "2Gi", "500M", "100m".
 
@@ -60,12 +62,12 @@ def parse_quantity(value: object) -> Decimal:
 class Checked:
     """Annotation: `check` of the value must hold, as `expression` says it in CEL."""
 
-    check: Callable[[Any], bool]
+    check: Callable[[Any], object]
     expression: str
     message: str
 
     def __get_pydantic_core_schema__(self, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._validate, handler(source))
+        return core_schema.no_info_after_validator_function(self.validate, handler(source))
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -73,20 +75,39 @@ class Checked:
         found = handler(schema)
         return found | {RULES: [*found.get(RULES, []), rule(self.expression, self.message)]}
 
-    def _validate(self, value: Any) -> Any:
+    def validate(self, value: Any) -> Any:
+        """Return `value`; ValueError: the check does not hold."""
         if not self.check(value):
             raise ValueError(self.message)
         return value
 
 
-def transition(expression: str, message: str) -> Checked:
-    """Return the check between a value and the old one, which only the API server knows."""
+def by_server(expression: str, message: str) -> Checked:
+    """Return a check that is the API server's alone: of the old value, say, which only it knows."""
     return Checked(lambda _: True, expression, message)
 
 
 def matching(pattern: str, message: str) -> Checked:
     """Return the check that a text matches `pattern`: RE2, without quotes and backslashes."""
     return Checked(lambda text: bool(re.fullmatch(pattern, text)), f"self.matches('{pattern}')", message)
+
+
+class Ruled(Model):
+    """A document with checks between its fields."""
+
+    rules: ClassVar[tuple[Checked, ...]] = ()
+
+    @model_validator(mode="after")
+    def _hold(self) -> Self:
+        for checked in self.rules:
+            checked.validate(self)
+        return self
+
+    @staticmethod
+    def _tell(schema: dict[str, JsonValue], model: type["Ruled"]) -> None:
+        schema[RULES] = [{**rule(checked.expression, checked.message)} for checked in model.rules]
+
+    model_config = ConfigDict(json_schema_extra=_tell)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ For a first look, for rehearsals, for tests. A client sees what a real streamer 
 accepted only when the next frame is due, and then gets the latest frame of each type other than Scan first.
 
 `schedule` says what is due when and `faults` what goes wrong; `streamer` makes the frames, `listener` is the
-sender, `relay` the line that fails, `endpoint` one of them or both, `sending` runs it all, `g3sender` leads to spt3g.
+sender, `relay` the same behind a line that fails, `sending` runs it all, `g3sender` leads to spt3g.
 """
 
 import argparse
@@ -62,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Send until the plan is done, or SIGTERM or SIGINT. Return 0, or 1 if the address cannot be had."""
     # spt3g takes 60 MB and half a second, which the other commands do without.
-    from timestream_aggregator.commands.simulate.endpoint import Endpoint  # noqa: PLC0415
+    from timestream_aggregator.commands.simulate.listener import Listener  # noqa: PLC0415
+    from timestream_aggregator.commands.simulate.relay import Relay  # noqa: PLC0415
     from timestream_aggregator.commands.simulate.sending import send  # noqa: PLC0415
 
     given = vars(args)
@@ -75,14 +76,14 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(number, lambda _number, _frame: stop.set())
     try:
         relayed = any(fault.kind in faults.OF_THE_LINE for fault in plan.faults)
-        endpoint = Endpoint(args.address, args.port, relayed=relayed)
+        sender = (Relay if relayed else Listener)(args.address, args.port)
     except OSError as error:
         sys.stderr.write(f"simulate: cannot listen on {args.address} port {args.port}: {error.strerror}\n")
         return 1
-    sys.stdout.write(f"listening on {args.address}:{endpoint.port}\n")
+    sys.stdout.write(f"listening on {args.address}:{sender.port}\n")
     sys.stdout.flush()
     with to_standard_error("info"):
-        send(plan, endpoint, stop)
+        send(plan, sender, stop)
     return 0
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, ClassVar, Final, Self
 
@@ -118,6 +118,8 @@ class IntOrString:
     expression: str
     message: str
     max_length: int
+    as_written: bool = False
+    """Whether the value is passed on to Kubernetes as it was written."""
 
     def __get_pydantic_core_schema__(self, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(self._validate, handler(source))
@@ -129,19 +131,11 @@ class IntOrString:
             RULES: [rule(self.expression, self.message)],
         }
 
-    def as_written(self) -> "IntOrString":
-        """Return the same check of a value that is passed on to Kubernetes as it was written."""
-
-        def parse(value: int | str) -> int | str:
-            self.parse(value)
-            return value
-
-        return replace(self, parse=parse)
-
     def _validate(self, value: object) -> Any:
         match value:
             case int() | str() if not isinstance(value, bool):
-                return self.parse(value)
+                parsed = self.parse(value)
+                return value if self.as_written else parsed
             case _:
                 raise ValueError(self.message)
 
@@ -169,7 +163,7 @@ def duration(shortest: str, longest: str) -> IntOrString:
     return IntOrString(parse, expression, message, max_length=21)
 
 
-def size(smallest: str, largest: str) -> IntOrString:
+def size(smallest: str, largest: str, *, as_written: bool = False) -> IntOrString:
     """Return the annotation of a number of bytes, written as such or like 2Gi, 500M."""
     low, high = parse_quantity(smallest), parse_quantity(largest)
     message = (
@@ -186,11 +180,11 @@ def size(smallest: str, largest: str) -> IntOrString:
         f"quantity(self).compareTo(quantity('{smallest}')) >= 0 && "
         f"quantity(self).compareTo(quantity('{largest}')) <= 0"
     )
-    return IntOrString(parse, expression, message, max_length=31)
+    return IntOrString(parse, expression, message, max_length=31, as_written=as_written)
 
 
 def quantity() -> IntOrString:
     """Return the annotation of a quantity that is passed on to Kubernetes as it was written."""
     message = "must be a quantity: write a number, with a unit if you like (1, 500m, 2Gi)"
     expression = f"type(self) == int ? self >= 0 : self.matches('{QUANTITY_PATTERN}')"
-    return IntOrString(parse_quantity, expression, message, max_length=31).as_written()
+    return IntOrString(parse_quantity, expression, message, max_length=31, as_written=True)

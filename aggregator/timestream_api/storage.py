@@ -39,7 +39,7 @@ AccessModes = Annotated[
 ]
 VolumeSize = Annotated[
     int | str,
-    size("1Mi", "1Pi").as_written(),
+    size("1Mi", "1Pi", as_written=True),
     by_server(
         "quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0",
         "a volume can grow, not shrink: give at least the size it has",

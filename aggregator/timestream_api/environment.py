@@ -1,11 +1,11 @@
 """Environment variables of the recorder: Kubernetes' own shape, as far as a stream may set it."""
 
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import Field, StrictBool
 
 from timestream_api.pod import ObjectName
-from timestream_api.rules import matching, rule, ruled
+from timestream_api.rules import Checked, Ruled, matching
 from timestream_api.values import Model
 
 
@@ -32,36 +32,33 @@ class FieldRef(Model):
     ] = Field(description="Path of the field, such as spec.nodeName")
 
 
-_ONE_SOURCE: Final = "give exactly one of secretKeyRef, configMapKeyRef and fieldRef"
-_ONE_VALUE: Final = "give value or valueFrom, not both"
-
-
-class EnvSource(Model):
+class EnvSource(Ruled):
     """Where the value of a variable comes from."""
 
-    model_config = ruled(
-        rule(
+    rules = (
+        Checked(
+            lambda source: len(source.to_json()) == 1,
             "[has(self.secretKeyRef), has(self.configMapKeyRef), has(self.fieldRef)]"
             ".filter(given, given).size() == 1",
-            _ONE_SOURCE,
-        )
+            "give exactly one of secretKeyRef, configMapKeyRef and fieldRef",
+        ),
     )
 
     secret_key_ref: KeyRef | None = Field(default=None, description="A key of a Secret")
     config_map_key_ref: KeyRef | None = Field(default=None, description="A key of a ConfigMap")
     field_ref: FieldRef | None = Field(default=None, description="A field of the pod")
 
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if len(self.to_json()) != 1:
-            raise ValueError(_ONE_SOURCE)
-        return self
 
-
-class EnvVar(Model):
+class EnvVar(Ruled):
     """An environment variable of the recorder."""
 
-    model_config = ruled(rule("!has(self.value) || !has(self.valueFrom)", _ONE_VALUE))
+    rules = (
+        Checked(
+            lambda variable: variable.value is None or variable.value_from is None,
+            "!has(self.value) || !has(self.valueFrom)",
+            "give value or valueFrom, not both",
+        ),
+    )
 
     name: Annotated[
         str,
@@ -73,12 +70,6 @@ class EnvVar(Model):
     ] = Field(description="Name of the variable")
     value: Annotated[str, Field(max_length=4096)] | None = Field(default=None, description="Its value")
     value_from: EnvSource | None = Field(default=None, description="Where its value comes from instead")
-
-    @model_validator(mode="after")
-    def _not_both(self) -> Self:
-        if self.value is not None and self.value_from is not None:
-            raise ValueError(_ONE_VALUE)
-        return self
 
 
 def unique_names(entries: tuple[Any, ...]) -> tuple[Any, ...]:

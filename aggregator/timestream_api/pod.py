@@ -1,13 +1,12 @@
 """Where and with what the recorder's pod runs: Kubernetes' own shapes, as far as a stream may set them."""
 
 import re
-from enum import StrEnum
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, JsonValue, WithJsonSchema, model_validator
+from pydantic import Field, JsonValue, WithJsonSchema
 
 from timestream_api.names import GROUP
-from timestream_api.rules import UNQUOTED, Checked, matching, parse_quantity, quantity, rule, ruled
+from timestream_api.rules import UNQUOTED, Checked, Ruled, matching, parse_quantity, quantity
 from timestream_api.values import Model
 
 SUBDOMAIN_PATTERN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
@@ -17,13 +16,6 @@ KEY_PATTERN: Final = (
 LABEL_PATTERN: Final = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"
 OWN_PREFIXES: Final = ("app.kubernetes.io/", f"{GROUP}/")
 LEAST_MEMORY: Final = "512Mi"
-_REQUEST_TOO_LARGE: Final = (
-    "a request must not be greater than its limit: lower the request or raise the limit"
-)
-_LIMIT_TOO_SMALL: Final = (
-    f"limits.memory must be {LEAST_MEMORY} or more, since the recorder buffers up to 256Mi while a disk "
-    "stalls, and another process reads files back: raise it or leave it out"
-)
 
 _named = matching(
     SUBDOMAIN_PATTERN, "must be the name of an object: lower case letters, digits, dashes and dots"
@@ -55,13 +47,7 @@ Quantity = Annotated[int | str, quantity()]
 Quantities = Annotated[dict[str, Quantity], Field(max_length=8), _keys]
 _anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
-
-class ImagePullPolicy(StrEnum):
-    """When a node pulls the image."""
-
-    ALWAYS = "Always"
-    IF_NOT_PRESENT = "IfNotPresent"
-    NEVER = "Never"
+ImagePullPolicy = Literal["Always", "IfNotPresent", "Never"]
 
 
 class ImagePullSecret(Model):
@@ -75,64 +61,50 @@ def _at_most(less: str, more: str) -> str:
     return f"!isQuantity({less}) || !isQuantity({more}) || quantity({less}).compareTo(quantity({more})) <= 0"
 
 
-class Resources(Model):
+def _are_at_most(less: dict[str, Any], more: dict[str, Any]) -> bool:
+    """Return whether no quantity of `less` exceeds that of the same name in `more`."""
+    return all(parse_quantity(less[key]) <= parse_quantity(more[key]) for key in less.keys() & more.keys())
+
+
+class Resources(Ruled):
     """CPU and memory of the recorder's container."""
 
-    model_config = ruled(
-        rule(
+    rules = (
+        Checked(
+            lambda resources: _are_at_most(resources.requests or {}, resources.limits or {}),
             "!has(self.limits) || !has(self.requests) || self.requests.all(key, !(key in self.limits) || "
             f"{_at_most('string(self.requests[key])', 'string(self.limits[key])')})",
-            _REQUEST_TOO_LARGE,
+            "a request must not be greater than its limit: lower the request or raise the limit",
         ),
-        rule(
+        Checked(
+            lambda resources: _are_at_most({"memory": LEAST_MEMORY}, resources.limits or {}),
             "!has(self.limits) || !('memory' in self.limits) || "
             + _at_most(f"'{LEAST_MEMORY}'", "string(self.limits['memory'])"),
-            _LIMIT_TOO_SMALL,
+            f"limits.memory must be {LEAST_MEMORY} or more, since the recorder buffers up to 256Mi while a disk "
+            "stalls, and another process reads files back: raise it or leave it out",
         ),
     )
 
     requests: Quantities | None = Field(default=None, description="What the node must have free, by name")
     limits: Quantities | None = Field(default=None, description="The most the container may use, by name")
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        limits, requests = self.limits or {}, self.requests or {}
-        both = requests.keys() & limits.keys()
-        if any(parse_quantity(requests[key]) > parse_quantity(limits[key]) for key in both):
-            raise ValueError(_REQUEST_TOO_LARGE)
-        if "memory" in limits and parse_quantity(limits["memory"]) < parse_quantity(LEAST_MEMORY):
-            raise ValueError(_LIMIT_TOO_SMALL)
-        return self
 
-
-class TolerationOperator(StrEnum):
-    """How a toleration meets a taint."""
-
-    EXISTS = "Exists"
-    EQUAL = "Equal"
-
-
-class TaintEffect(StrEnum):
-    """What a taint does to pods that do not tolerate it."""
-
-    NO_SCHEDULE = "NoSchedule"
-    PREFER_NO_SCHEDULE = "PreferNoSchedule"
-    NO_EXECUTE = "NoExecute"
-
-
-class Toleration(Model):
+class Toleration(Ruled):
     """Lets the pod run on nodes with a taint."""
 
-    model_config = ruled(
-        rule(
+    rules = (
+        Checked(
+            lambda toleration: toleration.operator != "Exists" or not toleration.value,
             "self.?operator.orValue('Equal') != 'Exists' || self.?value.orValue('') == ''",
             "operator Exists takes no value: leave value out, or use operator Equal",
         ),
-        rule(
+        Checked(
+            lambda toleration: toleration.key or toleration.operator == "Exists",
             "self.?key.orValue('') != '' || self.?operator.orValue('Equal') == 'Exists'",
             "a toleration without key needs operator Exists: it tolerates every taint",
         ),
-        rule(
+        Checked(
+            lambda toleration: toleration.toleration_seconds is None or toleration.effect == "NoExecute",
             "!has(self.tolerationSeconds) || self.?effect.orValue('') == 'NoExecute'",
             "tolerationSeconds needs effect NoExecute",
         ),
@@ -141,24 +113,17 @@ class Toleration(Model):
     key: Annotated[str, Field(max_length=317)] | None = Field(
         default=None, description="Key of the taint; all keys when left out"
     )
-    operator: TolerationOperator | None = Field(default=None, description="Exists or Equal (when left out)")
+    operator: Literal["Exists", "Equal"] | None = Field(
+        default=None, description="Exists or Equal (when left out)"
+    )
     value: LabelValue | None = Field(default=None, description="Value of the taint")
-    effect: TaintEffect | None = Field(default=None, description="Effect of the taint; all when left out")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Effect of the taint; all when left out"
+    )
     toleration_seconds: Annotated[int, UNQUOTED] | None = Field(
         default=None,
         description="How long the pod stays on a node that gets the taint; for ever when left out",
     )
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        exists = self.operator is TolerationOperator.EXISTS
-        if exists and self.value:
-            raise ValueError("operator Exists takes no value")
-        if not self.key and not exists:
-            raise ValueError("a toleration without key needs operator Exists")
-        if self.toleration_seconds is not None and self.effect is not TaintEffect.NO_EXECUTE:
-            raise ValueError("tolerationSeconds needs effect NoExecute")
-        return self
 
 
 Scheduling = Annotated[dict[str, JsonValue], WithJsonSchema(_anything)]

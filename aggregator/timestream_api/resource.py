@@ -20,7 +20,7 @@ from timestream_api.pod import (
     Toleration,
 )
 from timestream_api.report import Report
-from timestream_api.rules import UNQUOTED, duration, matching, rule, ruled, size
+from timestream_api.rules import UNQUOTED, Ruled, by_server, duration, matching, size
 from timestream_api.settings import Address, RecorderSettings, StreamId
 from timestream_api.storage import Storage
 from timestream_api.values import Layout, LogLevel, Model
@@ -191,15 +191,15 @@ class Metadata(Model):
     namespace: str | None = None
 
 
-class TimestreamAggregation(Model):
+class TimestreamAggregation(Ruled):
     """A G3 stream that is recorded to disk as rotated files by a pod of its own."""
 
-    model_config = ruled(
-        rule(
+    rules = (
+        by_server(
             f"self.metadata.name.size() <= {LONGEST_NAME} && self.metadata.name.matches('{_NAME_PATTERN}')",
             f"the name must have at most {LONGEST_NAME} characters: lower case letters, digits, dashes, "
             "no dots, since pods and labels carry it",
-        )
+        ),
     )
 
     api_version: Literal["timestream.dev/v1alpha1"] = API_VERSION

@@ -2,15 +2,22 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Self
 
-from pydantic import BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, JsonValue
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    JsonValue,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from timestream_api.values import DURATION_PATTERN, parse_duration
+from timestream_api.values import DURATION_PATTERN, Model, parse_duration
 
 RULES: Final = "x-kubernetes-validations"
 INT_OR_STRING: Final = "x-kubernetes-int-or-string"
@@ -37,11 +44,6 @@ def _number(value: object) -> object:
 UNQUOTED: Final = BeforeValidator(_number)
 
 
-def ruled(*rules: dict[str, str]) -> ConfigDict:
-    """Return the `model_config` of a model with these rules between its fields."""
-    return ConfigDict(json_schema_extra={RULES: [dict[str, JsonValue](entry) for entry in rules]})
-
-
 def parse_quantity(value: object) -> Decimal:
     """Return a Kubernetes quantity as a number: 3, "2Gi", "500M", "100m".
 
@@ -60,12 +62,12 @@ def parse_quantity(value: object) -> Decimal:
 class Checked:
     """Annotation: `check` of the value must hold, as `expression` says it in CEL."""
 
-    check: Callable[[Any], bool]
+    check: Callable[[Any], object]
     expression: str
     message: str
 
     def __get_pydantic_core_schema__(self, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._validate, handler(source))
+        return core_schema.no_info_after_validator_function(self.validate, handler(source))
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -73,20 +75,39 @@ class Checked:
         found = handler(schema)
         return found | {RULES: [*found.get(RULES, []), rule(self.expression, self.message)]}
 
-    def _validate(self, value: Any) -> Any:
+    def validate(self, value: Any) -> Any:
+        """Return `value`; ValueError: the check does not hold."""
         if not self.check(value):
             raise ValueError(self.message)
         return value
 
 
-def transition(expression: str, message: str) -> Checked:
-    """Return the check between a value and the old one, which only the API server knows."""
+def by_server(expression: str, message: str) -> Checked:
+    """Return a check that is the API server's alone: of the old value, say, which only it knows."""
     return Checked(lambda _: True, expression, message)
 
 
 def matching(pattern: str, message: str) -> Checked:
     """Return the check that a text matches `pattern`: RE2, without quotes and backslashes."""
     return Checked(lambda text: bool(re.fullmatch(pattern, text)), f"self.matches('{pattern}')", message)
+
+
+class Ruled(Model):
+    """A document with checks between its fields."""
+
+    rules: ClassVar[tuple[Checked, ...]] = ()
+
+    @model_validator(mode="after")
+    def _hold(self) -> Self:
+        for checked in self.rules:
+            checked.validate(self)
+        return self
+
+    @staticmethod
+    def _tell(schema: dict[str, JsonValue], model: type["Ruled"]) -> None:
+        schema[RULES] = [{**rule(checked.expression, checked.message)} for checked in model.rules]
+
+    model_config = ConfigDict(json_schema_extra=_tell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +118,8 @@ class IntOrString:
     expression: str
     message: str
     max_length: int
+    as_written: bool = False
+    """Whether the value is passed on to Kubernetes as it was written."""
 
     def __get_pydantic_core_schema__(self, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(self._validate, handler(source))
@@ -108,19 +131,11 @@ class IntOrString:
             RULES: [rule(self.expression, self.message)],
         }
 
-    def as_written(self) -> "IntOrString":
-        """Return the same check of a value that is passed on to Kubernetes as it was written."""
-
-        def parse(value: int | str) -> int | str:
-            self.parse(value)
-            return value
-
-        return replace(self, parse=parse)
-
     def _validate(self, value: object) -> Any:
         match value:
             case int() | str() if not isinstance(value, bool):
-                return self.parse(value)
+                parsed = self.parse(value)
+                return value if self.as_written else parsed
             case _:
                 raise ValueError(self.message)
 
@@ -148,7 +163,7 @@ def duration(shortest: str, longest: str) -> IntOrString:
     return IntOrString(parse, expression, message, max_length=21)
 
 
-def size(smallest: str, largest: str) -> IntOrString:
+def size(smallest: str, largest: str, *, as_written: bool = False) -> IntOrString:
     """Return the annotation of a number of bytes, written as such or like 2Gi, 500M."""
     low, high = parse_quantity(smallest), parse_quantity(largest)
     message = (
@@ -165,11 +180,11 @@ def size(smallest: str, largest: str) -> IntOrString:
         f"quantity(self).compareTo(quantity('{smallest}')) >= 0 && "
         f"quantity(self).compareTo(quantity('{largest}')) <= 0"
     )
-    return IntOrString(parse, expression, message, max_length=31)
+    return IntOrString(parse, expression, message, max_length=31, as_written=as_written)
 
 
 def quantity() -> IntOrString:
     """Return the annotation of a quantity that is passed on to Kubernetes as it was written."""
     message = "must be a quantity: write a number, with a unit if you like (1, 500m, 2Gi)"
     expression = f"type(self) == int ? self >= 0 : self.matches('{QUANTITY_PATTERN}')"
-    return IntOrString(parse_quantity, expression, message, max_length=31).as_written()
+    return IntOrString(parse_quantity, expression, message, max_length=31, as_written=True)

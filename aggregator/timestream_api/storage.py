@@ -1,56 +1,37 @@
 """Where the files go: a claim that exists, or one that the operator makes."""
 
-from enum import StrEnum
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from timestream_api.pod import Annotations, Labels, ObjectName
-from timestream_api.rules import Checked, matching, rule, ruled, size, transition
+from timestream_api.rules import Checked, Ruled, by_server, matching, size
 from timestream_api.values import Model
 
 _INSTEAD: Final = "create another TimestreamAggregation for the new place"
 _MOVED: Final = f"cannot change, since the files recorded so far would stay behind: {_INSTEAD}"
 _BOUND: Final = f"cannot change, since the claim has been made with it: {_INSTEAD}"
-_ONE_PLACE: Final = (
-    "give exactly one of claimName (a PersistentVolumeClaim that exists) "
-    "and volumeClaimTemplate (one that is made for this stream)"
-)
-_NOT_OURS: Final = (
-    "reclaimPolicy Delete needs volumeClaimTemplate: a claim that exists already is never deleted"
-)
 
 
-def _stays(field: str, message: str) -> dict[str, str]:
-    """Return the rule that an optional field is neither added nor removed."""
-    return rule(f"has(self.{field}) == has(oldSelf.{field})", f"{field} {message}")
+def _stays(field: str, message: str) -> Checked:
+    """Return the check that an optional field is neither added nor removed."""
+    return by_server(f"has(self.{field}) == has(oldSelf.{field})", f"{field} {message}")
 
 
 def _fixed(field: str, message: str) -> Checked:
     """Return the annotation of a field whose value never changes."""
-    return transition("self == oldSelf", f"{field} {message}")
+    return by_server("self == oldSelf", f"{field} {message}")
 
 
-class ReclaimPolicy(StrEnum):
-    """What happens to a claim that the operator made when its resource is deleted."""
-
-    RETAIN = "Retain"
-    DELETE = "Delete"
-
-
-class AccessMode(StrEnum):
-    """Who may mount the volume. Modes that cannot write are left out."""
-
-    READ_WRITE_ONCE = "ReadWriteOnce"
-    READ_WRITE_ONCE_POD = "ReadWriteOncePod"
-    READ_WRITE_MANY = "ReadWriteMany"
-
-
+AccessMode = Annotated[
+    Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"],
+    Field(description="Who may mount the volume. Modes that cannot write are left out."),
+]
 AccessModes = Annotated[
     tuple[AccessMode, ...],
     Field(min_length=1, max_length=3),
     Checked(
-        lambda modes: AccessMode.READ_WRITE_ONCE_POD not in modes or len(modes) == 1,
+        lambda modes: "ReadWriteOncePod" not in modes or len(modes) == 1,
         "!('ReadWriteOncePod' in self) || self.size() == 1",
         "ReadWriteOncePod must be the only access mode: remove the others",
     ),
@@ -58,8 +39,8 @@ AccessModes = Annotated[
 ]
 VolumeSize = Annotated[
     int | str,
-    size("1Mi", "1Pi").as_written(),
-    transition(
+    size("1Mi", "1Pi", as_written=True),
+    by_server(
         "quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0",
         "a volume can grow, not shrink: give at least the size it has",
     ),
@@ -87,13 +68,13 @@ class ClaimResources(Model):
     requests: ClaimRequests = Field(description="What the claim asks for")
 
 
-class ClaimSpec(Model):
+class ClaimSpec(Ruled):
     """The claim's own spec."""
 
-    model_config = ruled(_stays("storageClassName", _BOUND))
+    rules = (_stays("storageClassName", _BOUND),)
 
     access_modes: AccessModes = Field(
-        default=(AccessMode.READ_WRITE_ONCE,), description="Who may mount the volume. Cannot change"
+        default=("ReadWriteOnce",), description="Who may mount the volume. Cannot change"
     )
     storage_class_name: Annotated[ObjectName, _fixed("storageClassName", _BOUND)] | None = Field(
         default=None, description="StorageClass; the cluster's default when left out. Cannot change"
@@ -115,13 +96,22 @@ class ClaimTemplate(Model):
     spec: ClaimSpec = Field(description="Size, class and access modes of the claim")
 
 
-class Storage(Model):
+class Storage(Ruled):
     """Where the files go. The place cannot change later: only the size of the volume can grow."""
 
-    model_config = ruled(
-        rule("has(self.claimName) != has(self.volumeClaimTemplate)", _ONE_PLACE),
-        rule("self.reclaimPolicy != 'Delete' || has(self.volumeClaimTemplate)", _NOT_OURS),
-        rule(
+    rules = (
+        Checked(
+            lambda storage: (storage.claim_name is None) != (storage.volume_claim_template is None),
+            "has(self.claimName) != has(self.volumeClaimTemplate)",
+            "give exactly one of claimName (a PersistentVolumeClaim that exists) "
+            "and volumeClaimTemplate (one that is made for this stream)",
+        ),
+        Checked(
+            lambda storage: storage.reclaim_policy != "Delete" or storage.volume_claim_template,
+            "self.reclaimPolicy != 'Delete' || has(self.volumeClaimTemplate)",
+            "reclaimPolicy Delete needs volumeClaimTemplate: a claim that exists already is never deleted",
+        ),
+        by_server(
             "has(self.claimName) == has(oldSelf.claimName)",
             f"the kind of storage (claimName or volumeClaimTemplate) {_MOVED}",
         ),
@@ -138,15 +128,7 @@ class Storage(Model):
         default=None,
         description="Folder in the volume, such as lab/stream1; its root if left out. Cannot change",
     )
-    reclaim_policy: ReclaimPolicy = Field(
-        default=ReclaimPolicy.RETAIN,
+    reclaim_policy: Literal["Retain", "Delete"] = Field(
+        default="Retain",
         description="What becomes of a claim made from volumeClaimTemplate when this resource is deleted",
     )
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.claim_name is None) == (self.volume_claim_template is None):
-            raise ValueError(_ONE_PLACE)
-        if self.reclaim_policy is ReclaimPolicy.DELETE and self.volume_claim_template is None:
-            raise ValueError(_NOT_OURS)
-        return self

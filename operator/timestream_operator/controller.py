@@ -1,12 +1,11 @@
 """One round for one resource: look, decide, act, tell. What is as it should be costs no request."""
 
 import logging
-import threading
 import time
 import uuid
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from timestream_api.resource import Spec
@@ -31,9 +30,10 @@ from timestream_operator.reconcile import (
 )
 from timestream_operator.story import Told, applied, event
 
-EVENT_AGAIN: Final = 600.0  # seconds in which the same event about the same resource is not written twice
-WARNINGS_LAST: Final = 15.0  # seconds in which a namespace is not asked again for its warnings
-REMEMBERED: Final = 10_000
+EVENT_AGAIN: Final = 600.0  # seconds, in each of which the same event about the same resource is written once
+WARNINGS_LAST: Final = 15.0  # seconds, in each of which a worker asks a namespace for its warnings once
+MOST_NAMESPACES: Final = 256  # whose warnings are remembered
+REMEMBERED: Final = 10_000  # events
 
 # What is watched, and by which labels. Claims that users made have none of ours.
 WATCHED: Final[Mapping[Kind, str]] = {
@@ -57,8 +57,9 @@ class Controller:
         self._cache = cache
         self._defaults = defaults
         self._instance = instance
-        self._explanations = Explanations(lambda namespace: warnings(cluster, namespace))
-        self._told = Recent(EVENT_AGAIN)
+        # What is asked or said in one stretch of time is remembered until it is over.
+        self._warnings = lru_cache(MOST_NAMESPACES)(self._ask_for_warnings)
+        self._write_once = lru_cache(REMEMBERED)(self._write_event)
 
     def fill(self, namespaces: Iterable[str | None]) -> set[Key]:
         """Bring the cache in line with the API server; return all resources.
@@ -136,10 +137,18 @@ class Controller:
             pod=pod,
             report=resource.report,
             trouble=trouble,
-            pod_warning=self._explanations.of(owner.namespace, maker) if asks_pod else "",
-            claim_warning=self._explanations.of(owner.namespace, claim) if asks_claim else "",
+            pod_warning=self._warning(owner.namespace, maker) if asks_pod else "",
+            claim_warning=self._warning(owner.namespace, claim) if asks_claim else "",
             started=started,
         )
+
+    def _warning(self, namespace: str, about: Manifest | None) -> str:
+        """Return the newest warning about an object, empty where there is none."""
+        known = self._warnings(namespace, time.monotonic() // WARNINGS_LAST)
+        return known.get(uid_of(about), "") if about else ""
+
+    def _ask_for_warnings(self, namespace: str, _stretch: float) -> Mapping[str, str]:
+        return warnings(self._cluster, namespace)
 
     def _tell(self, owner: Owner, verdict: Verdict, done: list[tuple[Kind, bool]]) -> None:
         """Write the status, then the events: a status that cannot be written is told another time."""
@@ -153,58 +162,16 @@ class Controller:
                     return  # it was deleted meanwhile
                 raise RetryError(f"status refused: {error.message}") from error
         for told in [*applied(done), *verdict.events]:
-            self._write_event(owner, told)
+            self._write_once(owner, told, time.monotonic() // EVENT_AGAIN)
         if done or verdict.status:
             phase = verdict.status["status"]["phase"] if verdict.status else None
             details = {"key": str(owner.key), "applied": [kind.kind for kind, _ in done], "phase": phase}
             logger.info("reconciled", extra=details)
 
-    def _write_event(self, owner: Owner, told: Told) -> None:
-        if not self._told.is_new((owner.uid, told.reason, told.message), time.monotonic()):
-            return
+    def _write_event(self, owner: Owner, told: Told, _stretch: float) -> None:
         manifest = event(owner, told, datetime.now(UTC), self._instance, uuid.uuid4().hex[:16])
         try:
             self._cluster.create(Kind.EVENT, manifest)
         except (RefusedError, UnavailableError) as error:
             # The status says the same; a namespace on its way out takes no events.
             logger.warning("event not written", extra={"key": str(owner.key), "error": str(error)})
-
-
-class Explanations:
-    """The warnings of each namespace, asked for at most every few seconds."""
-
-    def __init__(self, ask: Callable[[str], Mapping[str, str]]) -> None:
-        self._ask = ask
-        self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, Mapping[str, str]]] = {}
-
-    def of(self, namespace: str, about: Manifest | None) -> str:
-        """Return the newest warning about an object, empty where there is none."""
-        now = time.monotonic()
-        with self._lock:
-            asked, known = self._known.get(namespace, (-WARNINGS_LAST, {}))
-            if now - asked >= WARNINGS_LAST:
-                known = self._ask(namespace)
-                self._known[namespace] = (now, known)
-        return known.get(uid_of(about), "") if about else ""
-
-
-class Recent:
-    """What was said not long ago."""
-
-    def __init__(self, lasts: float) -> None:
-        self._lasts = lasts
-        self._lock = threading.Lock()
-        self._said: OrderedDict[tuple[str, ...], float] = OrderedDict()
-
-    def is_new(self, words: tuple[str, ...], now: float) -> bool:
-        """Return whether this was not said within the time that it lasts, and remember it."""
-        with self._lock:
-            said = self._said.get(words)
-            if said is not None and now - said < self._lasts:
-                return False
-            self._said[words] = now
-            self._said.move_to_end(words)
-            while len(self._said) > REMEMBERED:
-                self._said.popitem(last=False)
-            return True

@@ -5,7 +5,6 @@ from typing import Final
 
 from timestream_api.names import API_VERSION, GROUP, KIND, PLURAL
 from timestream_api.resource import Spec
-from timestream_api.storage import ReclaimPolicy
 from timestream_operator.drift import as_number, sealed
 from timestream_operator.objects import AGGREGATION, MANAGED_BY, MANAGER, Key, Kind, Manifest, dig
 
@@ -125,7 +124,7 @@ def volume_claim(owner: Owner, spec: Spec, actual: Manifest | None) -> Manifest:
     template: Manifest = (
         spec.storage.volume_claim_template.to_json() if spec.storage.volume_claim_template else {}
     )
-    head = _head(Kind.CLAIM, owner, owned=spec.storage.reclaim_policy is ReclaimPolicy.DELETE)
+    head = _head(Kind.CLAIM, owner, owned=spec.storage.reclaim_policy == "Delete")
     own: Manifest = head["metadata"]
     metadata: Manifest = {**dig(template, "metadata", default={}), **own, "name": f"{owner.name}-data"}
     metadata["labels"] = {**dig(template, "metadata", "labels", default={}), **own["labels"]}

@@ -26,7 +26,7 @@ Namespaces = Annotated[
 class OperatorSettings(BaseModel):
     """Everything the operator needs to know. Each field is an option, and its alias a variable."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
     namespace: Namespaces = Field(
         default=(), alias="WATCH_NAMESPACES", description="Namespace to look after; may be repeated (all)"
@@ -57,19 +57,16 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> O
     for name, field in OperatorSettings.model_fields.items():
         action = "append" if name == "namespace" else "store"
         text = f"{field.description} [{field.alias}]"
-        parser.add_argument(f"--{name.replace('_', '-')}", action=action, help=text)
-    given: dict[str, Any] = {
-        name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None
-    }
-    for name, field in OperatorSettings.model_fields.items():
-        if name not in given and (value := environment.get(str(field.alias))):
-            given[name] = value
+        words: dict[str, Any] = {"dest": field.alias, "metavar": name.upper(), "help": text}
+        parser.add_argument(f"--{name.replace('_', '-')}", action=action, **words)
+    options = vars(parser.parse_args(arguments))
+    given = {name: value for name in options if (value := environment.get(name))}
+    given |= {name: value for name, value in options.items() if value is not None}
     try:
         return OperatorSettings.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = OperatorSettings.model_fields[str(first["loc"][0])].alias
-        parser.error(f"{where}: {first['msg']}: {first['input']!r}")
+        parser.error(f"{first['loc'][0]}: {first['msg']}: {first['input']!r}")
 
 
 def in_pod() -> bool:

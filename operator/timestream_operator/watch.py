@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Watch:
-    """Runs kopf until SIGTERM: fills the cache, starts the workers, and keeps both going."""
+    """Runs kopf until SIGTERM: fills the cache, and has the workers look at what changes."""
 
     def __init__(
         self, cache: Cache, controller: Controller, queue: WorkQueue[Key], namespaces: Sequence[str]
@@ -63,14 +63,13 @@ class Watch:
             await self._check(spread=0.0)
         except (RefusedError, UnavailableError) as error:
             raise kopf.TemporaryError(f"cannot look at the cluster: {error}", delay=START_AGAIN) from error
-        self._queue.start()
         self._checking = asyncio.create_task(self._keep_checking(), name="check of the cache")
         logger.info("started", extra={"namespaces": list(self._namespaces) or "all"})
 
     async def _stop(self, **_: Any) -> None:
         if self._checking:
             self._checking.cancel()
-        ended = await asyncio.to_thread(self._queue.stop, STOP_WITHIN)
+        ended = await self._queue.stop(STOP_WITHIN)
         logger.info("stopped", extra={"work_ended": ended})
 
     async def _keep_checking(self) -> None:

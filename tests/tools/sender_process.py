@@ -13,9 +13,10 @@ from typing import Any, Final, Protocol, cast
 import numpy as np
 from spt3g import core as untyped_core
 
-from timestream_aggregator.commands.simulate.endpoint import Endpoint
 from timestream_aggregator.commands.simulate.faults import parse
 from timestream_aggregator.commands.simulate.g3sender import core
+from timestream_aggregator.commands.simulate.listener import Listener
+from timestream_aggregator.commands.simulate.relay import Position, Relay
 
 EXIT_SECONDS: Final = 10.0
 
@@ -47,46 +48,56 @@ def make(kind: str, keys: dict[str, object], payload: int) -> Serialisable:
     return frame
 
 
-def send(endpoint: Endpoint, order: dict[str, Any]) -> dict[str, object]:
+def inner(sender: Listener | Relay) -> Listener:
+    """Return the real sender, where a relay stands before it the one behind."""
+    return sender.sender if isinstance(sender, Relay) else sender
+
+
+def happen(sender: Listener | Relay, fault: str, position: Position = (None, None)) -> None:
+    assert isinstance(sender, Relay), "this fault needs a relay"
+    sender.happen(parse(fault), position)
+
+
+def send(sender: Listener | Relay, order: dict[str, Any]) -> dict[str, object]:
     """Send one frame and say which bytes it has."""
     frame = make(order["kind"], order["keys"], order["payload"])
     data = bytes(frame.hash)
     if order["fault"]:
         position = (order["keys"].get("session_id"), order["keys"].get("frame_num"))
-        endpoint.disturb(position, parse(order["fault"]))
-    endpoint.listener.send(frame)
+        happen(sender, order["fault"], position)
+    sender.send(frame)
     told: dict[str, object] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     return told | ({"data": data.hex()} if order["want_bytes"] else {})
 
 
-def obey(endpoint: Endpoint, order: dict[str, Any]) -> dict[str, object]:
+def obey(sender: Listener | Relay, order: dict[str, Any]) -> dict[str, object]:
     """Carry out one command other than `exit` and return the answer."""
     if order["do"] == "hang_up":
-        endpoint.listener.drain(EXIT_SECONDS, threading.Event())  # what was sent before is on its way first
-        endpoint.listener.hang_up()
+        inner(sender).drain(EXIT_SECONDS, threading.Event())  # what was sent before is on its way first
+        inner(sender).hang_up()
         return {}
     if order["do"] == "happen":
-        endpoint.happen(parse(order["fault"]))
-        return {"inner_port": endpoint.listener.port}
+        happen(sender, order["fault"])
+        return {"inner_port": inner(sender).port}
     frames: list[dict[str, object]] = []
     for frame in order["frames"]:
-        frames.append(send(endpoint, frame))
+        frames.append(send(sender, frame))
         time.sleep(order["interval"])
     return {"frames": frames}
 
 
 def main() -> None:
     address, port, queue, relay = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "relay"
-    endpoint = Endpoint(address, port, relayed=relay, queue=queue)
-    print(json.dumps({"port": endpoint.port, "inner_port": endpoint.listener.port}), flush=True)
+    sender = (Relay if relay else Listener)(address, port, queue)
+    print(json.dumps({"port": sender.port, "inner_port": inner(sender).port}), flush=True)
     for line in sys.stdin:
         order = json.loads(line)
         if order["do"] == "exit":
-            drained = endpoint.listener.drain(EXIT_SECONDS, threading.Event())
-            drained = endpoint.close(EXIT_SECONDS) and drained
+            drained = sender.drain(EXIT_SECONDS, threading.Event())
+            sender.close()
             print(json.dumps({"drained": drained}), flush=True)
             return
-        print(json.dumps(obey(endpoint, order)), flush=True)
+        print(json.dumps(obey(sender, order)), flush=True)
 
 
 if __name__ == "__main__":

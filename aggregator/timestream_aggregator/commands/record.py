@@ -13,8 +13,9 @@ import shlex
 import signal
 import sys
 import threading
+from contextlib import ExitStack
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from timestream_aggregator import logs
 from timestream_aggregator.clock import SYSTEM
@@ -24,10 +25,6 @@ from timestream_aggregator.disk.folder import UnusableFolderError
 from timestream_aggregator.recorder import VERSION, Recorder
 from timestream_api.report import Report
 from timestream_api.settings import RecorderSettings
-
-if TYPE_CHECKING:
-    from timestream_aggregator.reporting.apiserver import Reporter
-    from timestream_aggregator.reporting.server import StatusServer
 
 FAULT: Final = 70
 UNUSABLE_FOLDER: Final = 73
@@ -73,17 +70,14 @@ def _record(settings: RecorderSettings, log: logging.Logger, screen: logs.LogWri
         recorder = Recorder(settings, log, stop)
     except (UnusableFolderError, OSError) as error:
         raise CannotStartError(f"--data-dir {error}", UNUSABLE_FOLDER) from error
-    server = _server(settings, recorder, log)
-    reporter = _reporter(settings, recorder, log)
-    log.info("recorder started", extra={"version": VERSION, "settings": shlex.join(settings.to_args())})
-    recorder.start()
-    _watch(recorder, stop, screen)
-    log.info("recorder stops")
-    recorder.stop(read_back=0.0 if "KUBERNETES_SERVICE_HOST" in os.environ else READ_BACK)
-    if reporter is not None:
-        reporter.stop()
-    if server is not None:
-        server.stop()
+    with ExitStack() as faces:
+        _serve(settings, recorder, log, faces)
+        _report(settings, recorder, log, faces)
+        log.info("recorder started", extra={"version": VERSION, "settings": shlex.join(settings.to_args())})
+        recorder.start()
+        _watch(recorder, stop, screen)
+        log.info("recorder stops")
+        recorder.stop(read_back=0.0 if "KUBERNETES_SERVICE_HOST" in os.environ else READ_BACK)
     _hear_no_more_signals()
     log.info("recorder stopped", extra=recorder.report().totals.model_dump())
     return FAULT if recorder.failed else NOT_WRITTEN if recorder.incomplete else 0
@@ -112,20 +106,22 @@ def _hear_no_more_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _server(settings: RecorderSettings, recorder: Recorder, log: logging.Logger) -> "StatusServer | None":
+def _serve(settings: RecorderSettings, recorder: Recorder, log: logging.Logger, faces: ExitStack) -> None:
+    """Answer probes and whoever asks, until `faces` are closed."""
     if not settings.http_port:
-        return None
+        return
     from timestream_aggregator.reporting.server import StatusServer  # noqa: PLC0415 - memory, where it is off
 
     address, port = settings.http_address, settings.http_port
     server = StatusServer(address, port, recorder, settings.stream_id, log)
     server.start()
-    return server
+    faces.callback(server.stop)
 
 
-def _reporter(settings: RecorderSettings, recorder: Recorder, log: logging.Logger) -> "Reporter | None":
+def _report(settings: RecorderSettings, recorder: Recorder, log: logging.Logger, faces: ExitStack) -> None:
+    """Report to the resource, until `faces` are closed."""
     if settings.report_to is None:
-        return None
+        return
     from timestream_aggregator.reporting.apiserver import ApiServer, Reporter, ReportingError  # noqa: PLC0415 - memory
 
     try:
@@ -135,7 +131,7 @@ def _reporter(settings: RecorderSettings, recorder: Recorder, log: logging.Logge
     reporter = Reporter(server, settings.report_to, recorder.report, log)
     recorder.on_change(reporter.wake)
     reporter.start()
-    return reporter
+    faces.callback(reporter.stop)
 
 
 def _watch(recorder: Recorder, stop: threading.Event, screen: logs.LogWriter) -> None:

@@ -253,6 +253,4 @@ class DataFolder:
 
     def promise(self, base: Base) -> FileId:
         """Return the file after all that had a name of `base` or are to get one; from now on it is one of them."""
-        promised = FileId(base, self._free_number(FileId(base, 0)))
-        self._reserve(promised)
-        return promised
+        return self.name_for_new(FileId(base, 0))

@@ -43,9 +43,15 @@ def copy(disk: Disk, source: int, target: int) -> None:
     """Write all bytes of the open file `source` to `target`, from the beginning of both."""
     at = 0
     while piece := disk.read(source, WRITE_LIMIT, at):
-        view = memoryview(piece)
-        while view:
-            written = disk.write(target, [view], at)
-            if not written:
-                raise OSError(errno.EIO, "the disk takes no more bytes and does not say why")
-            view, at = view[written:], at + written
+        at += sum(write_all(disk, target, [memoryview(piece)], at))
+
+
+def write_all(disk: Disk, fd: int, pieces: list[memoryview], offset: int) -> Iterator[int]:
+    """Write all of `pieces` at `offset`, however many calls it takes, and yield what each call took."""
+    while pieces:
+        written = disk.write(fd, pieces, offset)
+        if not written:
+            raise OSError(errno.EIO, "the disk takes no more bytes and does not say why")
+        yield written
+        offset += written
+        pieces = rest(pieces, written)

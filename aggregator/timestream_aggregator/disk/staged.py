@@ -1,7 +1,7 @@
 """A file that is being written, out of sight, and gets its final name only when it is whole and on the disk."""
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from crc32c import crc32c
@@ -9,7 +9,7 @@ from crc32c import crc32c
 from timestream_aggregator.core.naming import FileId
 from timestream_aggregator.disk.folder import DataFolder, passing_over_one_folder
 from timestream_aggregator.disk.layout import staged_name
-from timestream_aggregator.disk.pieces import WRITE_LIMIT, batches, copy, rest
+from timestream_aggregator.disk.pieces import WRITE_LIMIT, batches, copy, write_all
 
 
 class ChangedOnDiskError(OSError):
@@ -57,7 +57,7 @@ class StagedFile:
         end = self.size
         try:
             for pieces in batches(part for frame in frames for part in frame.parts):
-                for written in self._write(pieces, end):
+                for written in write_all(self._disk, self._fd, pieces, end):
                     end += written
         finally:
             self._count(frames, end)
@@ -134,16 +134,6 @@ class StagedFile:
         self.path, self._fd = path, fd
         self._named = False
 
-    def _write(self, pieces: list[memoryview], offset: int) -> Iterator[int]:
-        """Write all of `pieces`, however many calls it takes, and yield what each call took."""
-        while pieces:
-            written = self._disk.write(self._fd, pieces, offset)
-            if not written:
-                raise OSError(errno.EIO, "the disk takes no more bytes and does not say why", str(self.path))
-            yield written
-            offset += written
-            pieces = rest(pieces, written)
-
     def _count(self, frames: Sequence[Bytes], end: int) -> None:
         for frame in frames:
             if self.size + frame.size > end:
@@ -179,6 +169,7 @@ class StagedFile:
         while offset < self.size:
             piece = self._disk.read(self._fd, min(WRITE_LIMIT, self.size - offset), offset)
             crc = crc32c(piece, crc)
-            offset += sum(self._write([memoryview(piece)], offset)) if piece else self.size
+            again = write_all(self._disk, self._fd, [memoryview(piece)], offset)
+            offset += sum(again) if piece else self.size
         if crc != self.crc:
             raise ChangedOnDiskError(errno.EIO, "the disk lost what was written", str(self.path))

@@ -76,27 +76,22 @@ class Dialer:
         name = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
         return (name if target is None or str(target) == name else f"{name} ({target})")[:255]
 
-    def close(self) -> None:
-        """Wait for the name service no more. Safe to repeat."""
-        if self._lookup is not None:
-            self._lookup.close()
-            self._lookup = None
-
     def _resolve(self, watched: list[int]) -> list[sockets.Target] | None:
         """Return the addresses of the name; None if the wait ends before the name service answers.
 
         The question then stays asked: a name service that hangs gets one at a time.
         """
         lookup = self._lookup
-        if lookup is None or lookup.answered:  # by now the answer may be an old one
-            self.close()
-            lookup = self._lookup = Lookup(self._host, self._port)
+        if lookup is None or lookup.answer is not None:  # by now the answer may be an old one
+            lookup = self._lookup = Lookup(self._host, self._port, self._waker)
         with self._pulse.waiting_for("the name service"):
-            events = self._waker.wait([lookup.fd, *watched], _LONG)
-        if lookup.fd not in events:
+            self._waker.wait(watched, _LONG)
+        if lookup.answer is None:
             return None
         self._lookup = None
-        return lookup.answer()
+        if isinstance(lookup.answer, Exception):
+            raise lookup.answer
+        return lookup.answer
 
     def _first_of(self, targets: list[sockets.Target], watched: list[int]) -> Link | None:
         won = Race(targets, self._read_timeout, self._waker, self._clock).run(watched)

@@ -12,7 +12,6 @@ at all; then what waits has to be replaced as well, until the backlog is full.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 from timestream_aggregator.network.link import HAND_OVER, Link
@@ -23,18 +22,14 @@ UNHEARD_AT_MOST: Final = (
 )
 
 
-@dataclass(slots=True, init=False)
 class Silences:
     """Says when a connection is to be replaced. Times are monotonic seconds."""
 
-    replays: bool  # the sender has metadata that it repeats to each new client
-    _read_timeout: float
-    _heard: float  # silence after which a connection that has delivered is replaced
-    _unheard: float  # the same while nothing has come on any connection
-
     def __init__(self, read_timeout: float) -> None:
-        self._read_timeout = self._heard = self._unheard = read_timeout
-        self.replays = False
+        self.replays = False  # the sender has metadata that it repeats to each new client
+        self._read_timeout = read_timeout
+        self._heard = read_timeout  # silence after which a connection that has delivered is replaced
+        self._unheard = read_timeout  # the same while nothing has come on any connection
 
     def due(self, link: Link) -> float:
         """Return when `link` is to be replaced unless a byte comes; infinity: never."""

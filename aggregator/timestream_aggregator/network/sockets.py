@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 import termios
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -36,10 +37,13 @@ class Waker:
 
     def __init__(self) -> None:
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.Lock()
 
     def wake(self) -> None:
-        """End the wait. Any thread may call this."""
-        os.eventfd_write(self._fd, 1)
+        """End the wait. Any thread may call this, at any time."""
+        with self._lock:
+            if self._fd >= 0:
+                os.eventfd_write(self._fd, 1)
 
     def wait(self, readable: Iterable[int], timeout: float, *, to_write: Iterable[int] = ()) -> set[int]:
         """Return which descriptors can be read (`to_write`: written) or have failed, within `timeout` seconds.
@@ -58,7 +62,9 @@ class Waker:
 
     def close(self) -> None:
         """Give the descriptor back."""
-        os.close(self._fd)
+        with self._lock:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def resolve(host: str, port: int) -> list[Target]:

@@ -97,7 +97,6 @@ class Source:
     def close(self) -> None:
         """Give back what the source holds, once its thread has ended and nobody calls it any more."""
         self._waker.close()
-        self._dialer.close()
 
     # --- connecting
 

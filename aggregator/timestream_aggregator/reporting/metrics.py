@@ -1,6 +1,6 @@
 """Prometheus metrics: the report's numbers, when somebody asks. Nothing is counted twice."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -24,10 +24,6 @@ class Metrics(Collector):
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
-
-    def describe(self) -> Iterable[Metric]:
-        """Return nothing: names are known when they are asked for."""
-        return []
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric as it is now."""

@@ -240,6 +240,20 @@ def test_a_signal_ends_it_at_once_though_a_client_stalls(number: signal.Signals)
     assert time.monotonic() - told < 2
 
 
+@pytest.mark.parametrize("line", [[], ["--fault", "crc@1000"]], ids=["alone", "relayed"])
+def test_a_client_that_is_too_slow_for_the_last_frames_is_told_of(line: list[str]) -> None:
+    options = ("--port", "0", "--frame-time", "0.01", "--sample-rate", "20000", "--frames", "30", *line)
+    with (
+        simulator(*options) as process,
+        socket.create_connection(("127.0.0.1", port_of(process)), timeout=10) as client,
+    ):
+        assert client.recv(1)
+        _, err = process.communicate(timeout=30)
+
+    assert process.returncode == 0
+    assert json.loads(err.splitlines()[-1])["message"] == "a client was too slow for the last frames"
+
+
 def test_a_taken_port_is_said_in_one_line_and_exit_code_1() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

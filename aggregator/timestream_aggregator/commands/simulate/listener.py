@@ -3,17 +3,17 @@
 import fcntl
 import os
 import socket
-import stat
 import struct
 import termios
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.commands.simulate.g3sender import G3Frame, core
 
-DESCRIPTORS: Final = "/dev/fd"
+DESCRIPTORS: Final = Path("/dev/fd")
 _POLL_SECONDS: Final = 0.05
 
 
@@ -80,15 +80,7 @@ def listening(address: str, port: int) -> socket.socket:
 
 def _sockets() -> list[int]:
     """Return the open descriptors of this process that are sockets."""
-    numbers = [int(name) for name in os.listdir(DESCRIPTORS)]  # noqa: PTH208 - numbers, not paths
-    return [number for number in numbers if _is_socket(number)]
-
-
-def _is_socket(descriptor: int) -> bool:
-    try:
-        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
-    except OSError:  # the listing's own descriptor, or one closed meanwhile
-        return False
+    return [int(found.name) for found in DESCRIPTORS.iterdir() if found.is_socket()]
 
 
 def _borrowed(descriptor: int) -> socket.socket:
@@ -101,11 +93,9 @@ def _is_client(descriptor: int, port: int) -> bool:
     with _borrowed(descriptor) as found:
         if found.family not in {socket.AF_INET, socket.AF_INET6}:
             return False
-        if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            return False
         try:
             found.getpeername()
-        except OSError:  # lost
+        except OSError:  # lost, or one that listens
             return False
         return bool(found.getsockname()[1] == port)
 

@@ -15,14 +15,16 @@ from contextlib import suppress
 from math import inf
 from typing import Final
 
-from timestream_aggregator.commands.simulate.faults import Fault, FaultKind, Garbage
-from timestream_aggregator.commands.simulate.listener import listening
+from timestream_aggregator.commands.simulate.faults import ON_THE_WAY, Fault, FaultKind, Garbage
+from timestream_aggregator.commands.simulate.g3sender import G3Frame
+from timestream_aggregator.commands.simulate.listener import Listener, listening
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser
 from timestream_api.settings import LARGEST_FRAME
 
 Position = tuple[int | None, int | None]
 """session_id and frame_num of a frame."""
 
+_INSIDE: Final = "127.0.0.1"
 _POLL: Final = 0.02  # seconds
 _PIECE: Final = 1 << 20
 _BYTE_EVERY: Final = 0.001  # seconds
@@ -43,63 +45,78 @@ class _OverError(Exception):
 
 
 class Relay:
-    """Listens on an address and hands on what the sender on port `behind` of this host says.
+    """A sender behind a relay that listens on an address and hands on what the `sender` says.
 
     Raises:
         OSError: the address is not ours, or the port is taken.
     """
 
-    def __init__(self, address: str, port: int, behind: int) -> None:
-        self._address = address
+    def __init__(self, address: str, port: int, queue: int = 0) -> None:
+        self._address, self._queue = address, queue
         self._listener = self._listen(port)
         self.port: Final[int] = self._listener.getsockname()[1]
-        self.behind = behind
+        self.sender = Listener(_INSIDE, 0, queue)
         self._marks: dict[Position, list[Fault]] = defaultdict(list)
         self._frozen_until = self._down_until = 0.0
-        self._refuse = threading.Event()  # wanted; cleared when it is so
         self._stop = threading.Event()
         self._lines: set[_Line] = set()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._serve, name="relay")
         self._thread.start()
 
-    def mark(self, position: Position, fault: Fault) -> None:
-        """Do `fault` to the frame at `position` when it comes by."""
-        self._marks[position].append(fault)
+    def send(self, frame: G3Frame) -> None:
+        """Send `frame` as the sender does."""
+        self.sender.send(frame)
+
+    def happen(self, fault: Fault, position: Position = (None, None)) -> None:
+        """Begin what happens to the line or to the sender; what happens to a frame is for that at `position`.
+
+        A sender that is restarted is another one, reached only after a while.
+        """
+        until = time.monotonic() + fault.amount
+        if fault.kind in ON_THE_WAY:
+            self._marks[position].append(fault)
+        elif fault.kind is FaultKind.VANISH:
+            self._frozen_until = until
+        elif fault.kind in {FaultKind.DOWN, FaultKind.RESTART}:
+            self._refuse_until(until)
+            self._hang_up()
+        if fault.kind is FaultKind.RESTART:
+            self.sender.close()
+            self.sender = Listener(_INSIDE, 0, self._queue)
 
     def faults_of(self, frame: Frame | Damaged) -> list[Fault]:
         """Return what is to be done to a frame."""
         return self._marks.get((frame.session_id, frame.frame_num), []) if isinstance(frame, Frame) else []
 
-    def vanish(self, seconds: float) -> None:
-        """Do nothing at all for so long, and leave all connections as they are."""
-        self._frozen_until = time.monotonic() + seconds
-
-    def down(self, seconds: float) -> None:
-        """End all connections and refuse new ones for so long."""
-        self._refuse_until(time.monotonic() + seconds)
-        self._hang_up()
-
-    def refuse(self) -> None:
-        """Take no more clients, for good."""
-        self._refuse_until(inf)
-
-    def close(self, seconds: float) -> bool:
-        """End; return whether the lines, once the sender has closed them, were done within `seconds`."""
+    def drain(self, seconds: float, stop: threading.Event) -> bool:
+        """Take no more clients; return whether within `seconds`, and before `stop`, those there had everything."""
         deadline = time.monotonic() + seconds
-        self.refuse()
+        self._refuse_until(inf)
+        if not self.sender.drain(seconds, stop):
+            return False
+        self.sender.hang_up()
         for line in self._all_lines():
             line.thread.join(max(0.0, deadline - time.monotonic()))
-        done = not self._all_lines()
+        return not self._all_lines()
+
+    def close(self) -> None:
+        """End the relay, and the sender behind it."""
+        self._refuse_until(inf)
         self._stop.set()
         self._hang_up()
         self._thread.join()
-        return done
+        self._listener.close()
+        self.sender.close()
 
     @property
     def frozen(self) -> bool:
         """Whether nothing is to be done for the moment."""
         return time.monotonic() < self._frozen_until
+
+    @property
+    def _down(self) -> bool:
+        return time.monotonic() < self._down_until
 
     def forget(self, line: "_Line") -> None:
         """A line has ended."""
@@ -117,11 +134,10 @@ class Relay:
             line.thread.join()
 
     def _refuse_until(self, moment: float) -> None:
-        """Have the thread that listens close the listening socket; return when no more clients come."""
-        self._down_until = moment
-        self._refuse.set()
-        while self._refuse.is_set() and self._thread.is_alive():
-            time.sleep(_POLL / 4)
+        """Refuse clients from now on."""
+        with self._lock, suppress(OSError):  # it listens no longer
+            self._down_until = moment
+            self._listener.shutdown(socket.SHUT_RDWR)
 
     def _listen(self, port: int) -> socket.socket:
         listener = listening(self._address, port)
@@ -130,20 +146,23 @@ class Relay:
 
     def _serve(self) -> None:
         while not self._stop.is_set():
-            if self._refuse.is_set():
+            if self._down:
                 self._listener.close()
-                self._refuse.clear()
-            if self.frozen or time.monotonic() < self._down_until:
+            if self.frozen or self._down:
                 self._stop.wait(_POLL)
                 continue
-            with suppress(TimeoutError):
-                if self._listener.fileno() < 0:
-                    self._listener = self._listen(self.port)
+            if self._listener.fileno() < 0:
+                self._listener = self._listen(self.port)
+            try:
                 self._take(self._listener.accept()[0])
+            except TimeoutError:
+                pass
+            except OSError:  # from now on it refuses
+                self._listener.close()
 
     def _take(self, client: socket.socket) -> None:
         try:
-            sender = socket.create_connection(("127.0.0.1", self.behind))
+            sender = socket.create_connection((_INSIDE, self.sender.port))
         except OSError:  # its successor does not listen yet
             client.close()
             return
@@ -153,6 +172,8 @@ class Relay:
         with self._lock:
             line.thread.start()
             self._lines.add(line)
+            if self._down:  # since a moment ago
+                line.hang_up()
 
 
 class _Line:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import takewhile
 from math import inf
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt
 
 from timestream_aggregator.commands.simulate.faults import (
     BREAKS,
@@ -17,6 +19,8 @@ from timestream_aggregator.commands.simulate.faults import (
     on_the_stream_s_clock,
 )
 
+Duration = Annotated[FiniteFloat, Field(ge=0)]
+Positive = Annotated[FiniteFloat, Field(gt=0)]
 WIRING_EVERY: Final = 10  # Scans between two Wiring differences
 
 
@@ -39,20 +43,21 @@ _BEGIN: Final = (Kind.START, Kind.OBSERVATION, Kind.STATUS)
 _FINISH: Final = (Kind.OBSERVATION_END, Kind.END, Kind.CLEANSE_OBSERVATION, Kind.CLEANSE_WIRING)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(BaseModel):
     """What to simulate. Times are seconds, `sample_rate` is hertz; 0 `sessions` or `frames` have no end."""
 
-    channels: int = 1800
-    sample_rate: float = 200.0
-    frame_time: float = 1.0
-    session_time: float = 600.0
-    pause: float = 10.0
-    keep_alive: float = 1.0
-    sessions: int = 0
-    frames: int = 0
-    stream_id: str = "simulated"
-    seed: int = 0
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: PositiveInt = Field(default=1800, description="1800 at 200 Hz make 1.5 MB a second")
+    sample_rate: Positive = Field(default=200.0, description="samples a second of each channel")
+    frame_time: Positive = Field(default=1.0, description="seconds that one Scan frame covers")
+    stream_id: str = Field(default="simulated", description="sostream_id of the frames")
+    sessions: NonNegativeInt = Field(default=0, description="sessions until the end; 0 is for ever")
+    session_time: Positive = Field(default=600.0, description="seconds of Scans in a session")
+    pause: Duration = Field(default=10.0, description="seconds between two sessions")
+    keep_alive: Duration = Field(default=1.0, description="seconds between ALIVEs; 0: none")
+    frames: NonNegativeInt = Field(default=0, description="frames until the end; 0 is no limit")
+    seed: NonNegativeInt = Field(default=0, description="of the detectors' noise")
     lose_frame_nums: frozenset[int] = frozenset()
     faults: tuple[Fault, ...] = ()
 

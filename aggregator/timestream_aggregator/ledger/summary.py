@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -265,16 +265,12 @@ def without(first: int, last: int, told: Iterable[tuple[int, int]]) -> list[tupl
     return [*left, (first, last)]
 
 
-def merged(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield `ranges` in rising order, those that overlap or adjoin as one."""
-    begin = end = None
+def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return `ranges` in rising order, those that overlap or adjoin as one."""
+    found = list[tuple[int, int]]()
     for first, last in sorted(ranges):
-        if begin is None or end is None:
-            begin, end = first, last
-        elif first <= end + 1:
-            end = max(end, last)
+        if found and first <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(found[-1][1], last)
         else:
-            yield begin, end
-            begin, end = first, last
-    if begin is not None and end is not None:
-        yield begin, end
+            found.append((first, last))
+    return found

@@ -94,14 +94,14 @@ def _fill(accounts: dict[str, Account], summary: LedgerSummary) -> None:
     """Count what the ledger tells of files and frames to the accounts of their streams."""
     frames, numbers = Counter[tuple[str, int | None]](), defaultdict[tuple[str, int | None], list[int]](list)
     for entry in summary.files.values():
-        one, file, session = accounts[entry.stream], entry.file, (entry.stream, entry.file.session_id)
+        one, session = accounts[entry.stream], (entry.stream, entry.session_id)
         one.files += 1
-        one.bytes += file.bytes
-        one.recorded += file.frames - entry.repeated
+        one.bytes += entry.bytes
+        one.recorded += entry.new
         one.verified += entry.good is True
         one.damaged += entry.good is False
-        frames[session] += file.frames - entry.repeated
-        numbers[session] += (n for n in (file.first_frame_num, file.last_frame_num) if n is not None)
+        frames[session] += entry.new
+        numbers[session] += (n for n in (entry.first_frame_num, entry.last_frame_num) if n is not None)
     for told in (*summary.losses, *summary.joined):
         one, session = accounts[told.stream], (told.stream, told.session_id)
         if told.what == "lost":

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
+from heapq import nlargest
 from operator import itemgetter
 from typing import Final
 
@@ -30,29 +31,38 @@ class FileState(StrEnum):
     UNKNOWN = "not in the ledger"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class File:
-    """A file of an acquisition, here, in the ledger, or both; what is not known is None. Times are UTC.
+    """A file of an acquisition, here (`found`), in the ledger (`entry`), or both."""
 
-    Of `bytes` there are none if it is not here; `published` are those that the ledger tells of. `frames` are those
-    that are in no earlier file.
-    """
-
-    file: str
+    path: str
     number: int
-    state: FileState
-    bytes: int | None
-    published: int | None = None
-    session: int | None = None
-    frames: int | None = None
-    first_frame_num: int | None = None
-    last_frame_num: int | None = None
-    crc32c: str | None = None
-    sha256: str | None = None
-    recovered: bool | None = None
-    reason: str | None = None
-    first: str | None = None  # when its first frame arrived
-    last: str | None = None  # when its last frame arrived, or else it was changed
+    found: Found | None
+    entry: FileEntry | None
+
+    @property
+    def state(self) -> FileState:
+        """What there is to know of it."""
+        entry, found = self.entry, self.found
+        if found is None:
+            return FileState.ABSENT
+        if entry is None:
+            return FileState.UNKNOWN
+        if entry.bytes != found.bytes and found.path == entry.path:  # else it is compressed
+            return FileState.SIZE
+        if entry.good is None:
+            return FileState.PUBLISHED
+        return FileState.VERIFIED if entry.good else FileState.DAMAGED
+
+    @property
+    def first(self) -> str | None:
+        """When its first frame arrived, if the ledger tells."""
+        return moment(self.entry and self.entry.first_time)
+
+    @property
+    def last(self) -> str | None:
+        """When its last frame arrived, or else it was changed."""
+        return moment(self.entry and self.entry.last_time) or moment(self.found and self.found.changed)
 
 
 @dataclass(slots=True)
@@ -96,19 +106,16 @@ class Catalog:
 
     def narrow(self, since: datetime | None, last: int | None, session: int | None) -> None:
         """Keep what is of that session, still went on at `since`, and of the rest the `last` begun."""
-        kept = self.acquisitions
-        if session is not None:
-            kept = [one for one in kept if one.session == session]
-        if since is not None:
-            begin = moment(since) or ""
-            kept = [one for one in kept if (one.last or "") >= begin]
-            self.strangers = [file for file in self.strangers if file.changed >= since.timestamp()]
+        begin = moment(since) or ""
+        kept = [
+            one for one in self.acquisitions if session in {None, one.session} and (one.last or "") >= begin
+        ]
         if last is not None:
-            latest = sorted(kept, key=lambda one: one.first or "")[max(0, len(kept) - last) :]
-            names = {one.acquisition for one in latest}
-            kept = [one for one in kept if one.acquisition in names]
+            latest = nlargest(last, kept, key=lambda one: one.first or "")
+            kept = sorted(latest, key=lambda one: one.acquisition)
         if session is not None or last is not None:
             self.strangers = []
+        self.strangers = [file for file in self.strangers if (moment(file.changed) or "") >= begin]
         if len(kept) < len(self.acquisitions):
             sessions = {one.session for one in kept}
             self.findings = [one for one in self.findings if one.session in sessions]
@@ -128,7 +135,7 @@ def catalog(found: Iterable[Found], summary: LedgerSummary | None) -> Catalog:
     files = defaultdict[str, list[File]](list)
     for path in here | entries:
         if (given := parse(path)) is not None:
-            files[acquisition_of(given)].append(_file(given, here.get(path), entries.get(path)))
+            files[acquisition_of(given)].append(File(path, given.number, here.get(path), entries.get(path)))
     removed = numbers_of(() if summary is None else summary.removed - summary.files.keys())
     acquisitions = [_acquisition(name, files[name], removed.get(name, [])) for name in sorted(files)]
     result = Catalog(acquisitions, files, strangers, summary)
@@ -153,60 +160,27 @@ def numbers_of(paths: Iterable[str]) -> dict[str, list[tuple[int, int]]]:
     return {name: merged(found) for name, found in numbers.items()}
 
 
-def _file(given: FileId, found: Found | None, entry: FileEntry | None) -> File:
-    size, changed = (None, None) if found is None else (found.bytes, moment(found.changed))
-    if entry is None:
-        return File(given.path, given.number, FileState.UNKNOWN, size, last=changed)
-    facts = entry.file
-    return File(
-        file=given.path,
-        number=given.number,
-        state=_state(found, entry),
-        bytes=size,
-        published=facts.bytes,
-        session=facts.session_id,
-        frames=facts.frames - entry.repeated,
-        first_frame_num=facts.first_frame_num,
-        last_frame_num=facts.last_frame_num,
-        crc32c=facts.crc32c,
-        sha256=entry.sha256,
-        recovered=entry.recovered,
-        reason=entry.reason,
-        first=moment(entry.first_time),
-        last=moment(entry.last_time) or changed,
-    )
-
-
-def _state(found: Found | None, entry: FileEntry) -> FileState:
-    if found is None:
-        return FileState.ABSENT
-    if entry.file.bytes != found.bytes and found.path == entry.file.path:  # else it is compressed
-        return FileState.SIZE
-    if entry.good is None:
-        return FileState.PUBLISHED
-    return FileState.VERIFIED if entry.good else FileState.DAMAGED
-
-
 def _acquisition(name: str, files: list[File], removed: Iterable[tuple[int, int]]) -> Acquisition:
     """Put the files in order, and sum them up; numbers that were removed are not absent."""
     files.sort(key=lambda file: file.number)
-    here = [file for file in files if file.state is not FileState.ABSENT]
+    found = [file.found for file in files if file.found]
+    told = [file.entry for file in files if file.entry]
+    frames = [file.entry.new for file in files if file.found and file.entry]
     stem, newest = name.rpartition("/")[2], files[-1].number
-    known = [(file.number, file.number) for file in here]
-    frames = [file.frames for file in here if file.frames is not None]
-    sessions = (file.session for file in files if file.session is not None)
+    here = [(file.number, file.number) for file in files if file.found]
+    sessions = (entry.session_id for entry in told if entry.session_id is not None)
     return Acquisition(
         acquisition=name,
         session=next(sessions, int(stem) if stem.isdecimal() else None),
-        files=len(here),
+        files=len(found),
         numbers=(files[0].number, newest),
-        absent=without(0, newest, [*known, *removed]),
-        bytes=sum(file.bytes or 0 for file in files),
+        absent=without(0, newest, [*here, *removed]),
+        bytes=sum(file.bytes for file in found),
         frames=sum(frames) if frames else None,
-        recovered=sum(file.recovered or False for file in files),
+        recovered=sum(entry.recovered for entry in told),
         states=dict(Counter(file.state for file in files)),
         first=files[0].first or _begun(stem),
-        last=max((file.last for file in files if file.last), default=None),
+        last=max(filter(None, (file.last for file in files)), default=None),
     )
 
 
@@ -231,9 +205,9 @@ def _count_missing(result: Catalog, summary: LedgerSummary) -> None:
         list
     )  # by session: last frame_num, acquisition, stream
     for path, entry in summary.files.items():
-        if (given := parse(path)) is not None and entry.file.session_id is not None:
-            last = entry.file.last_frame_num or 0
-            files[entry.file.session_id].append((last, acquisition_of(given), entry.stream))
+        if (given := parse(path)) is not None and entry.session_id is not None:
+            last = entry.last_frame_num or 0
+            files[entry.session_id].append((last, acquisition_of(given), entry.stream))
 
     @cache
     def ends(session: int, stream: str) -> list[tuple[int, str]]:

@@ -33,6 +33,7 @@ _ACQUISITIONS: Final = Table(
 _FILES: Final = Table(
     "state<17 bytes>17 frames>10 frame_num<15 first<19 last<19 crc32c<8 file<", indent="    "
 )
+_TOLD: Final = ("first_frame_num", "last_frame_num", "crc32c", "sha256", "recovered", "reason")
 _EPILOG: Final = """
 FRAMES and LOST are what the ledger of the data folder tells: frames that are there, those repeated at the
 beginning of a file left out, and frames that the sender counted and that are in no file. `absent` are numbers
@@ -133,11 +134,20 @@ def _remarks(one: Acquisition, found: Catalog) -> Iterator[str]:
 
 
 def _file(file: File) -> Told:
+    entry, found, state = file.entry, file.found, file.state
+    values = {name: getattr(entry, name, None) for name in _TOLD} | {
+        "file": file.path,
+        "state": state,
+        "bytes": found and found.bytes,
+        "frames": entry and entry.new,
+        "first": file.first,
+        "last": file.last,
+    }
     text = _FILES.row(
-        values := asdict(file),
-        state="recovered" if file.recovered and file.state is FileState.PUBLISHED else file.state,
-        bytes=file.published if file.bytes is None else file.bytes,
-        frame_num=span(file.first_frame_num, file.last_frame_num),
+        values,
+        state="recovered" if entry and entry.recovered and state is FileState.PUBLISHED else state,
+        bytes=found.bytes if found else entry and entry.bytes,
+        frame_num=entry and span(entry.first_frame_num, entry.last_frame_num),
     )
     return Told(values, text)
 

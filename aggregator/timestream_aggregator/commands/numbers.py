@@ -140,12 +140,12 @@ def from_ledger(summary: LedgerSummary) -> Iterator[Finding]:
     """Yield what is to be said of all sessions, as far as that is known without looking into a file."""
     sessions = Sessions(summary)
     for path, entry in summary.files.items():
-        number, first, last = entry.file.session_id, entry.file.first_frame_num, entry.file.last_frame_num
+        number, first, last = entry.session_id, entry.first_frame_num, entry.last_frame_num
         sessions.tell(number, entry.stream, first, last)
         if number is None or first is None or last is None or entry.stream == BY_HAND:  # of whom nobody knows
             continue
         session = sessions.session(number, entry.stream, entry.stream_id)
-        whole = entry.file.frames - entry.repeated > last - first
+        whole = entry.new > last - first
         for begin, end in [(first, last)] if whole else [(first, first), (last, last)]:
             session.add(begin, end, path)
     return sessions.findings()

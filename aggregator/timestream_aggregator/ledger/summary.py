@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.ledger.reading import Place, files, read_on, understood
 from timestream_api.ledger import (
@@ -40,7 +39,13 @@ _DAMAGED: Final = "recovery found it damaged"
 class FileEntry:
     """A published file; of its numbers those of `repeated` frames at its beginning are left out."""
 
-    file: FileFacts
+    path: str
+    bytes: int
+    frames: int
+    crc32c: str
+    session_id: int | None
+    first_frame_num: int | None
+    last_frame_num: int | None
     told: datetime
     stream: str
     stream_id: str | None = None  # as the streamer calls it
@@ -52,6 +57,11 @@ class FileEntry:
     good: bool | None = None  # what the recorder's read-back said; None before it
     sha256: str | None = None
     why: str | None = None  # it said so
+
+    @property
+    def new(self) -> int:
+        """How many of its frames are in no earlier file."""
+        return self.frames - self.repeated
 
 
 @dataclass(slots=True)
@@ -183,12 +193,18 @@ class LedgerSummary:
         before = self.files.get(fact.path)
         if isinstance(fact, Recovered):
             self._take_piece(Piece(line.time, stream, fact.quarantined, _DAMAGED, fact.kept, fact.path))
-            if before is not None and (before.file.bytes, before.file.crc32c) == (fact.bytes, fact.crc32c):
+            if before is not None and (before.bytes, before.crc32c) == (fact.bytes, fact.crc32c):
                 before.recovered = True
                 return
-        about = fact.session_id, fact.first_frame_num, fact.last_frame_num
-        file = FileFacts(fact.path, fact.bytes, fact.frames, int(fact.crc32c, 16), *about)
-        entry = FileEntry(file, line.time, stream, recovered=isinstance(fact, Recovered))
+        about = (
+            fact.bytes,
+            fact.frames,
+            fact.crc32c,
+            fact.session_id,
+            fact.first_frame_num,
+            fact.last_frame_num,
+        )
+        entry = FileEntry(fact.path, *about, line.time, stream, recovered=isinstance(fact, Recovered))
         if isinstance(fact, Published):
             entry.repeated, entry.reason = fact.repeated, fact.reason.value
             entry.first_time, entry.last_time = fact.first_frame_time, fact.last_frame_time

@@ -92,11 +92,9 @@ class Checker:
         """Yield what is to be said of the numbers in all files together. After these, not before."""
         for place in self._data_folders.values():
             for name, entry in place.summary.files.items() if place.summary else ():
-                facts = entry.file
                 if name not in place.whole:
-                    place.sessions.tell(
-                        facts.session_id, entry.stream, facts.first_frame_num, facts.last_frame_num
-                    )
+                    numbers = entry.first_frame_num, entry.last_frame_num
+                    place.sessions.tell(entry.session_id, entry.stream, *numbers)
             yield from place.sessions.findings()
 
     def folder(self, path: Path) -> Folder | None:
@@ -160,11 +158,11 @@ def _is_here(path: Path) -> bool:
 def _differences(count: Count, entry: FileEntry) -> Iterator[str]:
     report = count.report
     pairs = [
-        ("bytes", report.bytes, entry.file.bytes),
-        ("frames", report.frames, entry.file.frames),
-        ("crc32c", report.crc32c, entry.file.crc32c),
-        ("first frame_num", count.first_own, entry.file.first_frame_num),
-        ("last frame_num", count.last_own, entry.file.last_frame_num),
+        ("bytes", report.bytes, entry.bytes),
+        ("frames", report.frames, entry.frames),
+        ("crc32c", report.crc32c, entry.crc32c),
+        ("first frame_num", count.first_own, entry.first_frame_num),
+        ("last frame_num", count.last_own, entry.last_frame_num),
     ]
     if entry.sha256 is not None:
         pairs.append(("sha256", report.sha256, entry.sha256))

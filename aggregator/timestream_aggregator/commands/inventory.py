@@ -58,10 +58,10 @@ class Staged:
         return Told({"staged": self.path, **asdict(self), "changed": changed}, f"{text}\n")
 
 
-def files(folder: Path, refused: Callable[[OSError], None]) -> Iterator[Found]:
+def files(folder: Path, refused: Callable[[OSError], None] | None = None) -> Iterator[Found]:
     """Yield the files in `folder`, in order of name; what is hidden is passed over, links to folders are followed.
 
-    `refused` is told of a folder in it that cannot be read. OSError: `folder` itself cannot be.
+    `refused` is told of a folder in it that cannot be read. OSError: `folder` itself cannot be, or nobody is told.
     """
     yield from _walk(folder, "", _entries(folder), refused, set[tuple[int, int]]())
 
@@ -70,7 +70,7 @@ def _walk(
     folder: Path,
     below: str,
     entries: list[os.DirEntry[str]],
-    refused: Callable[[OSError], None],
+    refused: Callable[[OSError], None] | None,
     seen: set[tuple[int, int]],
 ) -> Iterator[Found]:
     about = folder.stat()
@@ -90,6 +90,8 @@ def _walk(
         except FileNotFoundError:  # published in this moment, and no longer where it was written
             continue
         except OSError as error:
+            if refused is None:
+                raise
             refused(error)
             continue
         yield Found(below + entry.name, about.st_size, about.st_mtime, about.st_ino)
@@ -113,13 +115,9 @@ def staged(root: Path) -> list[Staged]:
     locked = _locked_inodes()
     return [
         Staged(path, _state(file, locked), file.bytes, file.changed)
-        for file in files(staging, _raise)
+        for file in files(staging)
         if parse(path := wanted_path(file.path)) is not None  # of others only `recover` speaks
     ]
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def unpacked(path: str) -> str:

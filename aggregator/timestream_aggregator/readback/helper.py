@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.readback.reading import read
-from timestream_api.settings import LARGEST_FRAME
 
 NICENESS: Final = 19
 
@@ -28,7 +27,7 @@ def reread(path: str) -> dict[str, object]:
     """Return what is in a file, as `verify` reads it; `why` is what is wrong first, `absent` tells that it is away."""
     if not os.path.lexists(path):
         return {"absent": True}
-    report = read(Path(path), LARGEST_FRAME, hashing=True).report
+    report = read(Path(path), hashing=True).report
     return {
         "bytes": report.bytes,
         "crc32c": report.crc32c,

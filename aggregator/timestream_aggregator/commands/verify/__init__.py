@@ -22,7 +22,6 @@ from timestream_aggregator.commands.verify import text
 from timestream_aggregator.commands.verify.checking import Checker
 from timestream_aggregator.commands.verify.text import VerifyTotals
 from timestream_aggregator.core.naming import PACKED, SUFFIX
-from timestream_api.settings import LARGEST_FRAME
 
 _EPILOG: Final = """
 Files are compared with the ledger of the data folder that they lie in, as far up as that may be. If a folder
@@ -45,12 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("paths", nargs="+", type=Path, metavar="PATH", help="a file, or a folder of .g3 files")
     add("--json", action="store_true", help="one JSON object a line for each file, folder, and all; no table")
     add("--moved-is-fine", action="store_true", help="files may be fetched away after they were published")
-    add(
-        "--max-frame-bytes",
-        type=int,
-        default=LARGEST_FRAME,
-        help="largest frame that is believed (%(default)s)",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     totals = VerifyTotals(args.moved_is_fine)
     try:
-        write(_things(args.paths, Checker(args.max_frame_bytes), totals), as_json=args.json)
+        write(_things(args.paths, Checker(), totals), as_json=args.json)
     except UnreadableError as error:
         sys.stderr.write(f"verify: {error}\n")
         return 2

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from timestream_aggregator.commands.catalog import numbers_of
-from timestream_aggregator.commands.inventory import Staged, StagedState, staged, unpacked
+from timestream_aggregator.commands.inventory import Staged, staged, unpacked
 from timestream_aggregator.commands.numbers import Finding, Sessions, say_missing
 from timestream_aggregator.core.naming import PACKED, SUFFIX
 from timestream_aggregator.ledger.summary import (
@@ -18,7 +18,6 @@ from timestream_aggregator.ledger.summary import (
 )
 from timestream_aggregator.readback.file_report import Count, FileReport, LedgerVerdict
 from timestream_aggregator.readback.reading import read
-from timestream_api.settings import LARGEST_FRAME
 
 
 @dataclass(slots=True)
@@ -27,21 +26,11 @@ class Folder:
 
     path: Path
     summary: LedgerSummary
-    below: str  # its path under the data folder, with a slash at the end; empty for the data folder itself
+    is_data_folder: bool  # so that all that the ledger tells is about it
     unknown: list[str]
     absent: dict[str, list[tuple[int, int]]]
     absent_files: int
     staged: list[Staged]
-
-    @property
-    def is_data_folder(self) -> bool:
-        """Whether all that the ledger tells is about it."""
-        return not self.below
-
-    @property
-    def left(self) -> int:
-        """How many files a killed recorder has left."""
-        return sum(file.state is StagedState.LEFT for file in self.staged)
 
 
 @dataclass(slots=True)
@@ -57,8 +46,7 @@ class _DataFolder:
 class Checker:
     """Verifies files one by one, then folders. OSError, at any time: a ledger cannot be read."""
 
-    def __init__(self, largest_frame: int = LARGEST_FRAME) -> None:
-        self._largest_frame = largest_frame
+    def __init__(self) -> None:
         self._data_folders: dict[Path | None, _DataFolder] = {}
         self._places: dict[Path, tuple[_DataFolder, Path]] = {}
 
@@ -70,7 +58,7 @@ class Checker:
             summary.update()  # its line may be younger
         entry = None if summary is None else summary.files.get(name)
         repeated, hashing = (0, False) if entry is None else (entry.repeated, entry.sha256 is not None)
-        count = read(path, self._largest_frame, repeated, hashing=hashing)
+        count = read(path, repeated, hashing=hashing)
         if entry is not None:
             _compare(count, entry)
         elif summary is not None:
@@ -110,7 +98,7 @@ class Checker:
             name for name in summary.files if name.startswith(below) and not _is_here(summary.root / name)
         ]
         waiting = [] if below else staged(summary.root)
-        return Folder(path, summary, below, unknown, numbers_of(gone), len(gone), waiting)
+        return Folder(path, summary, not below, unknown, numbers_of(gone), len(gone), waiting)
 
     def _place(self, path: Path) -> tuple[_DataFolder, str]:
         """Return the data folder that `path` lies in, and its path there."""

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Final
 
+from timestream_aggregator.commands.inventory import StagedState
 from timestream_aggregator.commands.numbers import Finding, Kind, frames
 from timestream_aggregator.commands.telling import Table, Told, counted, numbered, section, span
 from timestream_aggregator.commands.verify.checking import Folder
@@ -47,7 +48,7 @@ class VerifyTotals:
         """Count what its ledger tells of a folder."""
         self.unknown += len(folder.unknown)
         self.absent += folder.absent_files
-        self.left += folder.left
+        self.left += sum(file.state is StagedState.LEFT for file in folder.staged)
 
     def add_numbers(self, findings: Sequence[Finding], unreadable: int) -> None:
         """Count what the numbers of all files together tell, and lines of the ledgers that tell nothing."""

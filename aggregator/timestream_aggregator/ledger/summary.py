@@ -171,8 +171,8 @@ class LedgerSummary:
         match fact:
             case Published() | Recovered():
                 self._take_file(line, stream, fact)
-            case Verified():
-                self._take_verified(fact)
+            case Verified() if (entry := self.files.get(fact.path)) is not None:
+                entry.good, entry.sha256, entry.why = fact.good, fact.sha256, fact.why
             case Removed():
                 self.removed.add(fact.path)
                 self._take_piece(Piece(line.time, stream, fact.quarantined, _DAMAGED, fact.kept, fact.path))
@@ -196,26 +196,15 @@ class LedgerSummary:
             if before is not None and (before.bytes, before.crc32c) == (fact.bytes, fact.crc32c):
                 before.recovered = True
                 return
-        about = (
-            fact.bytes,
-            fact.frames,
-            fact.crc32c,
-            fact.session_id,
-            fact.first_frame_num,
-            fact.last_frame_num,
-        )
-        entry = FileEntry(fact.path, *about, line.time, stream, recovered=isinstance(fact, Recovered))
+        size, numbers = (fact.bytes, fact.frames), (fact.first_frame_num, fact.last_frame_num)
+        about = *size, fact.crc32c, fact.session_id, *numbers, line.time, stream
+        entry = FileEntry(fact.path, *about, recovered=isinstance(fact, Recovered))
         if isinstance(fact, Published):
             entry.repeated, entry.reason = fact.repeated, fact.reason.value
             entry.first_time, entry.last_time = fact.first_frame_time, fact.last_frame_time
             entry.stream_id = fact.stream_id and sys.intern(fact.stream_id)
             self._opened.pop(fact.path, None)
         self.files[fact.path] = entry
-
-    def _take_verified(self, fact: Verified) -> None:
-        entry = self.files.get(fact.path)
-        if entry is not None:
-            entry.good, entry.sha256, entry.why = fact.good, fact.sha256, fact.why
 
     def _take_range(self, line: Line, stream: str, fact: Loss | Joined) -> None:
         """Take what was lost, or was missed before a recorder joined."""
@@ -239,8 +228,7 @@ class LedgerSummary:
         if (
             last is not None
             and (last.what, last.stream, last.session_id) == (what, stream, fact.session_id)
-            and (last.last is None) == (number is None)
-            and (last.last is None or number == last.last + 1)
+            and number == (None if last.last is None else last.last + 1)
         ):
             last.count, last.last = last.count + times, end
             return

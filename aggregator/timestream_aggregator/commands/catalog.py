@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
-from heapq import nlargest
 from operator import itemgetter
 from typing import Final
 
@@ -111,7 +110,7 @@ class Catalog:
             one for one in self.acquisitions if session in {None, one.session} and (one.last or "") >= begin
         ]
         if last is not None:
-            latest = nlargest(last, kept, key=lambda one: one.first or "")
+            latest = sorted(kept, key=lambda one: one.first or "")[max(0, len(kept) - last) :]
             kept = sorted(latest, key=lambda one: one.acquisition)
         if session is not None or last is not None:
             self.strangers = []
@@ -201,9 +200,8 @@ def _count_missing(result: Catalog, summary: LedgerSummary) -> None:
     or else the one before them.
     """
     acquisitions = {one.acquisition: one for one in result.acquisitions}
-    files = defaultdict[int, list[tuple[int, str, str]]](
-        list
-    )  # by session: last frame_num, acquisition, stream
+    # By session: last frame_num, acquisition and stream of each file.
+    files = defaultdict[int, list[tuple[int, str, str]]](list)
     for path, entry in summary.files.items():
         if (given := parse(path)) is not None and entry.session_id is not None:
             last = entry.last_frame_num or 0

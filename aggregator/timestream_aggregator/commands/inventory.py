@@ -63,43 +63,32 @@ def files(folder: Path, refused: Callable[[OSError], None] | None = None) -> Ite
 
     `refused` is told of a folder in it that cannot be read. OSError: `folder` itself cannot be, or nobody is told.
     """
-    yield from _walk(folder, "", _entries(folder), refused, set[tuple[int, int]]())
-
-
-def _walk(
-    folder: Path,
-    below: str,
-    entries: list[os.DirEntry[str]],
-    refused: Callable[[OSError], None] | None,
-    seen: set[tuple[int, int]],
-) -> Iterator[Found]:
     about = folder.stat()
-    if (about.st_dev, about.st_ino) in seen:  # a link led here before
-        return
-    seen.add((about.st_dev, about.st_ino))
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
+    seen = {(about.st_dev, about.st_ino)}
+    waiting = _entries(folder)
+    while waiting:
+        entry = waiting.pop()
         try:
-            if entry.is_dir():
-                yield from _walk(
-                    Path(entry.path), f"{below}{entry.name}/", _entries(entry.path), refused, seen
-                )
-                continue
-            about = entry.stat(follow_symlinks=False)
+            about = entry.stat(follow_symlinks=entry.is_dir())
+            if not entry.is_dir():
+                path = Path(entry.path).relative_to(folder).as_posix()
+                yield Found(path, about.st_size, about.st_mtime, about.st_ino)
+            elif (about.st_dev, about.st_ino) not in seen:  # else a link led here before
+                seen.add((about.st_dev, about.st_ino))
+                waiting += _entries(entry.path)
         except FileNotFoundError:  # published in this moment, and no longer where it was written
             continue
         except OSError as error:
             if refused is None:
                 raise
             refused(error)
-            continue
-        yield Found(below + entry.name, about.st_size, about.st_mtime, about.st_ino)
 
 
 def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
+    """Return what is in a folder and not hidden, the last name first."""
     with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
+        shown = (entry for entry in entries if not entry.name.startswith("."))
+        return sorted(shown, key=lambda entry: entry.name, reverse=True)
 
 
 def note_unread(command: str, error: OSError) -> None:

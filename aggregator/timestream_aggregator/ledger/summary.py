@@ -141,15 +141,6 @@ class LedgerSummary:
                 self.on_counted(stream, text)
                 self._take(line, stream)
 
-    def known(
-        self, session: int | None, first: int, last: int
-    ) -> tuple[list[FrameRange], list[tuple[int, int]]]:
-        """Return which losses tell of the missing numbers `first` to `last`, and the numbers none tells of."""
-        tell = [
-            one for one in self.told_of(session) if (it := one.numbers) and it[0] <= last and it[1] >= first
-        ]
-        return tell, without(first, last, (one.numbers for one in tell if one.numbers))
-
     def told_of(self, session: int | None) -> list[FrameRange]:
         """Return what is told of numbers of a session that are in no file: lost, or missed before joining."""
         return self._by_session.get(session, [])

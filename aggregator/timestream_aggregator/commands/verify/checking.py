@@ -15,6 +15,7 @@ from timestream_aggregator.ledger.summary import (
     LedgerSummary,
     data_folder_of,
     summary_of,
+    without,
 )
 from timestream_aggregator.readback.file_report import Count, FileReport, LedgerVerdict
 from timestream_aggregator.readback.reading import read
@@ -163,11 +164,13 @@ def _tell_numbers(count: Count, summary: LedgerSummary | None) -> None:
     """Say which numbers are missing or went back: as trouble, or, if the ledger tells of it, as a note."""
     report = count.report
     for session, first, last in count.gaps:
-        tell, unknown = ([], [(first, last)]) if summary is None else summary.known(session, first, last)
+        told = () if summary is None else summary.told_of(session)
+        about = [one for one in told if (it := one.numbers) and it[0] <= last and it[1] >= first]
+        unknown = without(first, last, (one.numbers for one in about if one.numbers))
         report.trouble.extend(say_missing(*gap) for gap in unknown)
-        if tell and unknown != [(first, last)]:
+        if unknown != [(first, last)]:
             report.known.append((first, last))
-            report.notes.append(f"{say_missing(first, last)}: {_say_known(tell)}")
+            report.notes.append(f"{say_missing(first, last)}: {_say_known(about[0])}")
     for session, last, number in count.backs:
         words = f"frame_num goes back from {last} to {number}"
         if summary is not None and (session, last, number) in summary.renumbered:
@@ -176,7 +179,6 @@ def _tell_numbers(count: Count, summary: LedgerSummary | None) -> None:
             report.trouble.append(words)
 
 
-def _say_known(losses: list[FrameRange]) -> str:
-    loss = losses[0]
+def _say_known(loss: FrameRange) -> str:
     cause = f", {loss.cause}" if loss.cause else ""
     return f"known, noted on {loss.told:%Y-%m-%d %H:%M:%S} UTC{cause}"

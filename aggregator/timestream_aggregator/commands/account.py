@@ -9,21 +9,20 @@ be read; 2 there is no ledger, or it cannot be read.
 import argparse
 import errno
 import hashlib
-import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from timestream_aggregator.commands.inventory import SINCE, counted, moment_or_age
 from timestream_aggregator.commands.numbers import Kind, from_ledger
+from timestream_aggregator.commands.telling import SINCE, Table, Told, counted, moment_or_age, write
 from timestream_aggregator.ledger.summary import LedgerSummary
 
-_COUNTS: Final = ("sessions", "sent", "recorded", "lost", "missed", "files", "verified", "bytes")
-_COLUMNS: Final = "{:<20} {:>8} {:>12} {:>12} {:>8} {:>8} {:>8} {:>8} {:>18}  {}\n"
+_STREAMS: Final = Table(
+    "stream<20 sessions>8 sent>12 recorded>12 lost>8 missed>8 files>8 verified>8 bytes>18 sha256<"
+)
 
 
 @dataclass(slots=True)
@@ -57,18 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the account of each folder; return the exit code."""
     good = True
-    sys.stdout.write("" if args.json else _COLUMNS.format("STREAM", *map(str.upper, _COUNTS), "LEDGER"))
+    write([_STREAMS.head], as_json=args.json)
     for folder in args.folders:
         try:
             summary, accounts = _account(folder, args.since)
         except OSError as error:
             sys.stderr.write(f"account: {error.filename}: {error.strerror}\n")
             return 2
-        wrong = [one for one in from_ledger(summary) if one.what is Kind.IN_BOTH]
-        for one in accounts:
-            sys.stdout.write(json.dumps(asdict(one)) + "\n" if args.json else "".join(_rows(one)))
-        for one in wrong:
-            sys.stdout.write(json.dumps(one.values) + "\n" if args.json else f"  TROUBLE: {one.line}")
+        wrong = [one.told for one in from_ledger(summary) if one.what is Kind.IN_BOTH]
+        write([*map(_told, accounts), *wrong], as_json=args.json)
         if summary.unreadable:
             lines = counted(summary.unreadable, "line")
             sys.stderr.write(f"account: {folder}: {lines} of the ledger cannot be read\n")
@@ -98,14 +94,14 @@ def _fill(accounts: dict[str, Account], summary: LedgerSummary) -> None:
     """Count what the ledger tells of files and frames to the accounts of their streams."""
     frames, numbers = Counter[tuple[str, int | None]](), defaultdict[tuple[str, int | None], list[int]](list)
     for entry in summary.files.values():
-        one, file, session = accounts[entry.stream], entry.file, (entry.stream, entry.file.session_id)
+        one, session = accounts[entry.stream], (entry.stream, entry.session_id)
         one.files += 1
-        one.bytes += file.bytes
-        one.recorded += file.frames - entry.repeated
+        one.bytes += entry.bytes
+        one.recorded += entry.new
         one.verified += entry.good is True
         one.damaged += entry.good is False
-        frames[session] += file.frames - entry.repeated
-        numbers[session] += (n for n in (file.first_frame_num, file.last_frame_num) if n is not None)
+        frames[session] += entry.new
+        numbers[session] += (n for n in (entry.first_frame_num, entry.last_frame_num) if n is not None)
     for told in (*summary.losses, *summary.joined):
         one, session = accounts[told.stream], (told.stream, told.session_id)
         if told.what == "lost":
@@ -124,13 +120,13 @@ def _fill(accounts: dict[str, Account], summary: LedgerSummary) -> None:
         accounts[stream].unexplained += max(span - count, 0)
 
 
-def _rows(one: Account) -> Iterator[str]:
-    counts = (sum(one.lost.values()) if name == "lost" else getattr(one, name) for name in _COUNTS)
-    yield _COLUMNS.format(one.stream, *(f"{count:,}" for count in counts), one.sha256)
+def _told(one: Account) -> Told:
+    values = asdict(one)
     notes = (
         (f"lost: {', '.join(f'{count:,} {cause}' for cause, count in one.lost.items())}", one.lost),
         (f"missed: {counted(one.missed, 'frame')} that had been sent before the recorder joined", one.missed),
         (f"TROUBLE: of {counted(one.unexplained, 'frame')} that were sent nothing tells", one.unexplained),
         (f"TROUBLE: {counted(one.damaged, 'file')} damaged, the read-back found (see verify)", one.damaged),
     )
-    yield from (f"  {text}\n" for text, holds in notes if holds)
+    lines = (f"  {text}\n" for text, holds in notes if holds)
+    return Told(values, _STREAMS.row(values, lost=sum(one.lost.values())) + "".join(lines))

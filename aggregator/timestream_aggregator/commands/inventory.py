@@ -5,23 +5,19 @@ other machines and containers: there, what was changed a moment ago counts as ne
 tell, and take it from a recorder that starts in this moment.
 """
 
-import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from timestream_aggregator.commands.telling import Told, counted, moment
 from timestream_aggregator.core.naming import PACKED, SUFFIX, parse
 from timestream_aggregator.disk.layout import own, wanted_path
-from timestream_api.values import parse_duration
 
-SINCE: Final = "nothing older: a time (2026-11-23T08:00, UTC if it names no zone), or how long ago (24h, 90m)"
 LOCKS: Final = Path("/proc/locks")
 _FRESH: Final = 60.0  # seconds; a file that is being written grows, or is published after `frameGap`
 
@@ -53,54 +49,46 @@ class Staged:
     bytes: int
     changed: float
 
-    def say(self, root: Path) -> str:
-        """Return what a person has to know of it, and what to do."""
-        text = f"{self.state}: {self.path}, {counted(self.bytes, 'byte')}, last written {moment(self.changed)} UTC"
-        if self.state is StagedState.WRITING:
-            return text
-        return f"{text}: `timestream-aggregator recover {root}`, or the recorder's next start, publishes it"
+    def told(self, root: Path) -> Told:
+        """Return what there is to know of it, and for a person what to do."""
+        changed = moment(self.changed)
+        text = f"{self.state}: {self.path}, {counted(self.bytes, 'byte')}, last written {changed or '-'} UTC"
+        if self.state is not StagedState.WRITING:
+            text += f": `timestream-aggregator recover {root}`, or the recorder's next start, publishes it"
+        return Told({"staged": self.path, **asdict(self), "changed": changed}, f"{text}\n")
 
 
-def files(folder: Path, refused: Callable[[OSError], None]) -> Iterator[Found]:
+def files(folder: Path, refused: Callable[[OSError], None] | None = None) -> Iterator[Found]:
     """Yield the files in `folder`, in order of name; what is hidden is passed over, links to folders are followed.
 
-    `refused` is told of a folder in it that cannot be read. OSError: `folder` itself cannot be.
+    `refused` is told of a folder in it that cannot be read. OSError: `folder` itself cannot be, or nobody is told.
     """
-    yield from _walk(folder, "", _entries(folder), refused, set[tuple[int, int]]())
-
-
-def _walk(
-    folder: Path,
-    below: str,
-    entries: list[os.DirEntry[str]],
-    refused: Callable[[OSError], None],
-    seen: set[tuple[int, int]],
-) -> Iterator[Found]:
     about = folder.stat()
-    if (about.st_dev, about.st_ino) in seen:  # a link led here before
-        return
-    seen.add((about.st_dev, about.st_ino))
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
+    seen = {(about.st_dev, about.st_ino)}
+    waiting = _entries(folder)
+    while waiting:
+        entry = waiting.pop()
         try:
-            if entry.is_dir():
-                yield from _walk(
-                    Path(entry.path), f"{below}{entry.name}/", _entries(entry.path), refused, seen
-                )
-                continue
-            about = entry.stat(follow_symlinks=False)
+            about = entry.stat(follow_symlinks=entry.is_dir())
+            if not entry.is_dir():
+                path = Path(entry.path).relative_to(folder).as_posix()
+                yield Found(path, about.st_size, about.st_mtime, about.st_ino)
+            elif (about.st_dev, about.st_ino) not in seen:  # else a link led here before
+                seen.add((about.st_dev, about.st_ino))
+                waiting += _entries(entry.path)
         except FileNotFoundError:  # published in this moment, and no longer where it was written
             continue
         except OSError as error:
+            if refused is None:
+                raise
             refused(error)
-            continue
-        yield Found(below + entry.name, about.st_size, about.st_mtime, about.st_ino)
 
 
 def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
+    """Return what is in a folder and not hidden, the last name first."""
     with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
+        shown = (entry for entry in entries if not entry.name.startswith("."))
+        return sorted(shown, key=lambda entry: entry.name, reverse=True)
 
 
 def note_unread(command: str, error: OSError) -> None:
@@ -116,49 +104,15 @@ def staged(root: Path) -> list[Staged]:
     locked = _locked_inodes()
     return [
         Staged(path, _state(file, locked), file.bytes, file.changed)
-        for file in files(staging, _raise)
+        for file in files(staging)
         if parse(path := wanted_path(file.path)) is not None  # of others only `recover` speaks
     ]
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def unpacked(path: str) -> str:
     """Return what a compressed file of ours was called before, and any other `path` as it is."""
     suffix = next((suffix for suffix in PACKED if path.endswith(suffix)), SUFFIX)
     return path.removesuffix(suffix.removeprefix(SUFFIX))
-
-
-def counted(number: int, what: str) -> str:
-    """Return `number` and `what`, a word for one of them, in the plural if it is not one."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
-def numbered(numbers: Iterable[tuple[int, int]]) -> str:
-    """Return ranges of numbers as files have them."""
-    return ", ".join(f"{first:03}" if first == last else f"{first:03}-{last:03}" for first, last in numbers)
-
-
-def moment(unix_seconds: float) -> str:
-    """Return a time, UTC, to the second; a dash for one that no calendar has."""
-    try:
-        return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    except (ValueError, OverflowError, OSError):
-        return "-"
-
-
-def moment_or_age(text: str) -> datetime:
-    """Return the time that `text` gives, or that was so long ago. ArgumentTypeError: it is neither."""
-    with suppress(ValueError, OverflowError):
-        return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
-    with suppress(ValueError, OverflowError):
-        given = datetime.fromisoformat(text)
-        return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
-    raise argparse.ArgumentTypeError(
-        f"{text!r} is neither a time (2026-11-23T08:00) nor a duration (24h, 90m)"
-    )
 
 
 def _state(file: Found, locked: set[int] | None) -> StagedState:

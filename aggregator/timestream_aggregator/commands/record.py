@@ -20,7 +20,7 @@ from typing import Final
 from timestream_aggregator import logs
 from timestream_aggregator.clock import SYSTEM
 from timestream_aggregator.commands import options
-from timestream_aggregator.commands.inventory import counted
+from timestream_aggregator.commands.telling import counted
 from timestream_aggregator.disk.folder import UnusableFolderError
 from timestream_aggregator.recorder import VERSION, Recorder
 from timestream_api.report import Report

@@ -8,11 +8,13 @@ used.
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 from timestream_aggregator import logs
+from timestream_aggregator.commands.telling import Table, Told, write
 from timestream_aggregator.core.naming import parse
 from timestream_aggregator.disk.folder import DataFolder, UnusableFolderError
 from timestream_aggregator.disk.layout import wanted_path
@@ -24,7 +26,7 @@ from timestream_aggregator.recovery.recovery import Outcome, Recovery, shown
 from timestream_api.ledger import Fact
 
 STREAM: Final = "recover"
-_COLUMNS: Final = "{:<10} {:>8} {:>15} {:>12} {:>12}  {}\n"
+_FILES: Final = Table("verdict<10 frames>8 bytes>15 cut>12 quarantined>12 file<")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     except (UnusableFolderError, OSError) as error:
         sys.stderr.write(f"recover: {error}\n")
         return 2
-    sys.stdout.writelines(_table(outcomes))
+    write(_table(outcomes), as_json=False)
     return int(any(outcome.trouble for outcome in outcomes))
 
 
@@ -70,26 +72,18 @@ def recover(root: Path) -> list[Outcome]:
         ledger.close()
 
 
-def _table(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    done = list(outcomes)
-    if not done:
-        yield "nothing to recover\n"
+def _table(outcomes: Sequence[Outcome]) -> Iterator[Told]:
+    if not outcomes:
+        yield Told(None, "nothing to recover\n")
         return
-    yield _COLUMNS.format("", "FRAMES", "BYTES", "CUT", "QUARANTINED", "FILE")
-    for outcome in done:
+    yield _FILES.head
+    for outcome in outcomes:
         why = outcome.trouble or outcome.stranger
-        yield _COLUMNS.format(
-            _word(outcome),
-            f"{outcome.frames:,}",
-            f"{outcome.bytes:,}",
-            f"{outcome.cut:,}",
-            f"{outcome.quarantined:,}",
-            f"{_name(outcome)}: {why}" if why else _name(outcome),
-        )
-    count = Counter(map(_word, done))
-    yield (
-        f"{count['recovered']} recovered, {count['removed']} without frames removed, {count['FAILED']} failed\n"
-    )
+        name = f"{_name(outcome)}: {why}" if why else _name(outcome)
+        yield Told(None, _FILES.row(asdict(outcome), verdict=_word(outcome), file=name))
+    count = Counter(map(_word, outcomes))
+    done = f"{count['recovered']} recovered, {count['removed']} without frames removed"
+    yield Told(None, f"{done}, {count['FAILED']} failed\n")
 
 
 def _word(outcome: Outcome) -> str:

@@ -2,13 +2,12 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.ledger.reading import Place, files, read_on, understood
 from timestream_api.ledger import (
@@ -40,7 +39,13 @@ _DAMAGED: Final = "recovery found it damaged"
 class FileEntry:
     """A published file; of its numbers those of `repeated` frames at its beginning are left out."""
 
-    file: FileFacts
+    path: str
+    bytes: int
+    frames: int
+    crc32c: str
+    session_id: int | None
+    first_frame_num: int | None
+    last_frame_num: int | None
     told: datetime
     stream: str
     stream_id: str | None = None  # as the streamer calls it
@@ -52,6 +57,11 @@ class FileEntry:
     good: bool | None = None  # what the recorder's read-back said; None before it
     sha256: str | None = None
     why: str | None = None  # it said so
+
+    @property
+    def new(self) -> int:
+        """How many of its frames are in no earlier file."""
+        return self.frames - self.repeated
 
 
 @dataclass(slots=True)
@@ -131,15 +141,6 @@ class LedgerSummary:
                 self.on_counted(stream, text)
                 self._take(line, stream)
 
-    def known(
-        self, session: int | None, first: int, last: int
-    ) -> tuple[list[FrameRange], list[tuple[int, int]]]:
-        """Return which losses tell of the missing numbers `first` to `last`, and the numbers none tells of."""
-        tell = [
-            one for one in self.told_of(session) if (it := one.numbers) and it[0] <= last and it[1] >= first
-        ]
-        return tell, without(first, last, (one.numbers for one in tell if one.numbers))
-
     def told_of(self, session: int | None) -> list[FrameRange]:
         """Return what is told of numbers of a session that are in no file: lost, or missed before joining."""
         return self._by_session.get(session, [])
@@ -161,8 +162,8 @@ class LedgerSummary:
         match fact:
             case Published() | Recovered():
                 self._take_file(line, stream, fact)
-            case Verified():
-                self._take_verified(fact)
+            case Verified() if (entry := self.files.get(fact.path)) is not None:
+                entry.good, entry.sha256, entry.why = fact.good, fact.sha256, fact.why
             case Removed():
                 self.removed.add(fact.path)
                 self._take_piece(Piece(line.time, stream, fact.quarantined, _DAMAGED, fact.kept, fact.path))
@@ -183,23 +184,18 @@ class LedgerSummary:
         before = self.files.get(fact.path)
         if isinstance(fact, Recovered):
             self._take_piece(Piece(line.time, stream, fact.quarantined, _DAMAGED, fact.kept, fact.path))
-            if before is not None and (before.file.bytes, before.file.crc32c) == (fact.bytes, fact.crc32c):
+            if before is not None and (before.bytes, before.crc32c) == (fact.bytes, fact.crc32c):
                 before.recovered = True
                 return
-        about = fact.session_id, fact.first_frame_num, fact.last_frame_num
-        file = FileFacts(fact.path, fact.bytes, fact.frames, int(fact.crc32c, 16), *about)
-        entry = FileEntry(file, line.time, stream, recovered=isinstance(fact, Recovered))
+        size, numbers = (fact.bytes, fact.frames), (fact.first_frame_num, fact.last_frame_num)
+        about = *size, fact.crc32c, fact.session_id, *numbers, line.time, stream
+        entry = FileEntry(fact.path, *about, recovered=isinstance(fact, Recovered))
         if isinstance(fact, Published):
             entry.repeated, entry.reason = fact.repeated, fact.reason.value
             entry.first_time, entry.last_time = fact.first_frame_time, fact.last_frame_time
             entry.stream_id = fact.stream_id and sys.intern(fact.stream_id)
             self._opened.pop(fact.path, None)
         self.files[fact.path] = entry
-
-    def _take_verified(self, fact: Verified) -> None:
-        entry = self.files.get(fact.path)
-        if entry is not None:
-            entry.good, entry.sha256, entry.why = fact.good, fact.sha256, fact.why
 
     def _take_range(self, line: Line, stream: str, fact: Loss | Joined) -> None:
         """Take what was lost, or was missed before a recorder joined."""
@@ -223,8 +219,7 @@ class LedgerSummary:
         if (
             last is not None
             and (last.what, last.stream, last.session_id) == (what, stream, fact.session_id)
-            and (last.last is None) == (number is None)
-            and (last.last is None or number == last.last + 1)
+            and number == (None if last.last is None else last.last + 1)
         ):
             last.count, last.last = last.count + times, end
             return
@@ -265,16 +260,12 @@ def without(first: int, last: int, told: Iterable[tuple[int, int]]) -> list[tupl
     return [*left, (first, last)]
 
 
-def merged(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield `ranges` in rising order, those that overlap or adjoin as one."""
-    begin = end = None
+def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return `ranges` in rising order, those that overlap or adjoin as one."""
+    found = list[tuple[int, int]]()
     for first, last in sorted(ranges):
-        if begin is None or end is None:
-            begin, end = first, last
-        elif first <= end + 1:
-            end = max(end, last)
+        if found and first <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(found[-1][1], last)
         else:
-            yield begin, end
-            begin, end = first, last
-    if begin is not None and end is not None:
-        yield begin, end
+            found.append((first, last))
+    return found

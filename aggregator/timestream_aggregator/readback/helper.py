@@ -1,7 +1,7 @@
-"""Reads published files back, in a process of its own and of low priority, for a recorder that asks for it.
+"""Reads a published file back, in a process of its own and of low priority, for a recorder that names it.
 
-A line with a file's path comes in, a JSON string; a JSON object goes out: what is on the disk now, as the
-bytes' checksums and as spt3g, the library of its readers, sees it. The end of the input is the end.
+A JSON object goes out: what is on the disk now, as the bytes' checksums and as spt3g, the library of its readers, sees
+it.
 """
 
 import json
@@ -12,17 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.readback.reading import read
-from timestream_api.settings import LARGEST_FRAME
 
 NICENESS: Final = 19
 
 
 def main() -> int:
-    """Answer until there is nothing more to read."""
+    """Answer."""
     _step_back()
-    for line in sys.stdin:
-        sys.stdout.write(json.dumps(reread(json.loads(line))) + "\n")
-        sys.stdout.flush()
+    sys.stdout.write(json.dumps(reread(sys.argv[1])) + "\n")
     return 0
 
 
@@ -30,7 +27,7 @@ def reread(path: str) -> dict[str, object]:
     """Return what is in a file, as `verify` reads it; `why` is what is wrong first, `absent` tells that it is away."""
     if not os.path.lexists(path):
         return {"absent": True}
-    report = read(Path(path), LARGEST_FRAME, hashing=True).report
+    report = read(Path(path), hashing=True).report
     return {
         "bytes": report.bytes,
         "crc32c": report.crc32c,

@@ -1,19 +1,16 @@
-"""Has each published file read back by a helper process, and says whether it holds what was received.
+"""Has each published file read back by a process of its own, and says whether it holds what was received.
 
-One file at a time, oldest first, and never in the way of recording: a backlog waits. The helper loads
-spt3g, which takes memory and may in principle crash on a bad file; it ends when there is nothing to do.
+One file at a time, oldest first, and never in the way of recording: a backlog waits. That process loads spt3g, which
+takes half a second and memory, and may in principle crash on a bad file.
 """
 
-import io
 import json
 import logging
-import os
 import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -23,12 +20,10 @@ from timestream_aggregator.ledger.file import ClosedLedgerError
 from timestream_api import ledger
 
 MOST_WAITING: Final = 10_000  # files
-IDLE: Final = 20.0  # seconds after which a helper without work ends
 ATTEMPTS: Final = 3
 LATEST: Final = 3  # files whose outcome is remembered
 RETRY_AFTER: Final = 10.0  # seconds
 _TO_END: Final = 2.0  # seconds that an outcome gets on its way to the ledger, once it is too late for others
-_PIPE: Final = 1 << 16  # bytes that a pipe holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +57,7 @@ class Readback:
         self._running = False
         self._finishing = False  # nothing more is added
         self._stopping = False
-        self.helper: subprocess.Popen[str] | None = None
-        self._complaints: io.FileIO | None = None  # what the helper says on its standard error
+        self.helper: subprocess.Popen[bytes] | None = None
         self.state = ReadbackState()
 
     def add(self, written: FileFacts) -> None:
@@ -84,7 +78,6 @@ class Readback:
         except ClosedLedgerError as error:  # the next recorder reads the file back again
             self._log.warning("an outcome is not noted", extra={"why": str(error)})
         finally:
-            self._dismiss()
             self._end()
 
     def finish(self, patience: float) -> None:
@@ -119,10 +112,6 @@ class Readback:
         def ready() -> bool:
             return bool(self._waiting) or self._finishing or self._stopping
 
-        with self._changed:
-            idle = not self._changed.wait_for(ready, IDLE)
-        if idle:
-            self._dismiss()
         with self._changed:
             self._changed.wait_for(ready)
             return self._waiting[0] if self._waiting and not self._stopping else None
@@ -159,75 +148,31 @@ class Readback:
         self._tell(fact)
 
     def _ask(self, path: str) -> dict[str, Any] | None:
-        """Return what the helper finds; None if it ends without an answer."""
+        """Return what a helper finds; None if it ends without an answer."""
         try:
-            helper = self._hire()
-            if helper is None or helper.stdin is None or helper.stdout is None:
-                return None
-            helper.stdin.write(json.dumps(path) + "\n")
-            helper.stdin.flush()
-            return json.loads(helper.stdout.readline())
-        except (OSError, ValueError) as error:
-            self._dismiss()
-            if not self._stopping:
-                self._log.warning("the process that reads files back ended", extra={"why": str(error)})
-            return None
-        finally:
-            self._listen()
-
-    def _hire(self) -> subprocess.Popen[str] | None:
-        """Return the helper, a new one if there is none; None when told to stop."""
-        if self.helper is None and not self._stopping:
-            helper, self._complaints = _start_helper()  # may take long: nobody who adds a file waits for it
+            helper = _start_helper(path)  # may take long: nobody who adds a file waits for it
             with self._changed:
                 self.helper = helper
                 if self._stopping:
                     helper.kill()
-        return self.helper
-
-    def _listen(self) -> None:
-        """Log the end of what the helper says on its standard error."""
-        said = self._complaints.read(_PIPE) if self._complaints else None
-        if said:
-            text = said.decode(errors="replace")[-500:]
-            self._log.warning("the process that reads files back complains", extra={"said": text})
-
-    def _dismiss(self) -> None:
-        """End the helper, however long it takes to go: the lock is not held meanwhile."""
-        with self._changed:
-            helper, self.helper = self.helper, None
-        if helper is None:
-            return
-        helper.kill()
-        helper.wait()
-        self._listen()
-        for pipe in (helper.stdin, helper.stdout, self._complaints):
-            if pipe is not None:
-                with suppress(OSError):  # what was not written has nobody to read it
-                    pipe.close()
-        self._complaints = None
+            answer, said = helper.communicate()
+            if said:
+                text = said.decode(errors="replace")[-500:]
+                self._log.warning("the process that reads files back complains", extra={"said": text})
+            return json.loads(answer)
+        except (OSError, ValueError) as error:
+            if not self._stopping:
+                self._log.warning("the process that reads files back ended", extra={"why": str(error)})
+            return None
+        finally:
+            with self._changed:
+                self.helper = None
 
 
-def _start_helper() -> tuple[subprocess.Popen[str], io.FileIO]:
-    """Return a new helper, and what it says on its standard error, which never makes it wait."""
-    reader, writer = os.pipe()
-    for end in (reader, writer):
-        os.set_blocking(end, False)
-    try:
-        helper = subprocess.Popen(
-            [sys.executable, "-m", "timestream_aggregator.readback.helper"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=writer,
-            text=True,
-            start_new_session=True,
-        )
-    except OSError:
-        os.close(reader)
-        raise
-    finally:
-        os.close(writer)
-    return helper, io.FileIO(reader)
+def _start_helper(path: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "timestream_aggregator.readback.helper", path]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, start_new_session=True)  # noqa: S603 - a file of ours
 
 
 def difference(written: FileFacts, found: dict[str, Any]) -> str | None:

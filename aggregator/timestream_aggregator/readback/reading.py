@@ -28,13 +28,14 @@ from timestream_aggregator.readback.g3reader import (
     type_of,
     whole_number,
 )
+from timestream_api.settings import LARGEST_FRAME
 
 _PIECE: Final = 1 << 20  # bytes
 _FOUND: Final = "Expected a G3 frame and found "
 _BROKEN: Final = (OSError, EOFError, zlib.error)
 
 
-def read(path: Path, largest_frame: int, repeated: int = 0, *, hashing: bool) -> Count:
+def read(path: Path, repeated: int = 0, *, hashing: bool) -> Count:
     """Return what is in the file `path`; whatever is wrong with its bytes stands in the report's troubles.
 
     Of a compressed one, bytes and checksums are those of what is in it. The first `repeated` frames stand in an
@@ -54,7 +55,7 @@ def read(path: Path, largest_frame: int, repeated: int = 0, *, hashing: bool) ->
             report.crc32c = f"{0:08x}"
             report.trouble.append("empty")
         else:
-            _Reading(path, count, Parser(largest_frame)).run(hashing=hashing)
+            _Reading(path, count, Parser(LARGEST_FRAME)).run(hashing=hashing)
     except _BROKEN as error:
         report.trouble.append(f"cannot be read: {getattr(error, 'strerror', None) or error}")
     return count

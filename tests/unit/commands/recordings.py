@@ -14,7 +14,6 @@ from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.readback.file_report import FileReport
 from timestream_api import ledger
 from timestream_api.report import CloseReason
-from timestream_api.settings import LARGEST_FRAME
 
 SESSION: Final = 1_700_000_000
 
@@ -65,6 +64,6 @@ def run_verify(*paths: Path, options: tuple[str, ...] = ()) -> int:
     return verify.run(parser.parse_args([*map(str, paths), *options]))
 
 
-def verified(path: Path, largest_frame: int = LARGEST_FRAME) -> FileReport:
+def verified(path: Path) -> FileReport:
     """Return what `verify` finds out of one file."""
-    return Checker(largest_frame).verify(path)
+    return Checker().verify(path)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.tools.recorder import ledger_of
 from tests.unit.commands.recordings import GOOD, SESSION, published, recorded, told, written
-from timestream_aggregator.commands import inventory, listing
+from timestream_aggregator.commands import listing, telling
 from timestream_api import ledger
 
 FIRST = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
@@ -276,4 +276,4 @@ def test_no_name_of_a_file_ends_the_listing_or_holds_it_up(
     ("number", "said"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (10_000, "10,000 files")]
 )
 def test_one_file_is_no_files(number: int, said: str) -> None:
-    assert inventory.counted(number, "file") == said
+    assert telling.counted(number, "file") == said

@@ -129,6 +129,35 @@ def test_a_loss_of_another_recorder_or_of_another_round_of_the_count_contradicts
     assert [main([command, str(tmp_path)]) for command in ("verify", "ls")] == [0, 0]
 
 
+def test_of_two_recorders_of_one_stream_each_may_lose_what_the_other_has(tmp_path: Path) -> None:
+    scans(tmp_path, "17000/a_000.g3", 0, 9)
+    data = b"".join(frame("S", number) for number in (0, 1, 4))
+    about = {"frames": 3, "first_frame_num": 0, "last_frame_num": 4}
+    told(
+        tmp_path,
+        published("17000/b_000.g3", data, **about),
+        ledger.Loss(count=2, session_id=SESSION, first=2, last=3),
+        stream="second",
+    )
+    written(tmp_path, data, "17000/b_000.g3")
+
+    assert [main([command, str(tmp_path)]) for command in ("verify", "ls")] == [0, 0]
+
+
+@pytest.mark.parametrize("streamer", [None, "ufm_test"])
+def test_a_file_whose_stream_the_ledger_does_not_name_is_of_the_session_that_it_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], streamer: str | None
+) -> None:
+    scans(tmp_path, "17000/a_000.g3", 0, 5)
+    data = b"".join(frame("S", number) for number in range(8, 10))
+    about = {"frames": 2, "first_frame_num": 8, "last_frame_num": 9, "stream_id": streamer}
+    recorded(tmp_path, "17000/b_000.g3", data, **about)
+
+    code, out = outcome(tmp_path, "ls", capsys)
+
+    assert (code, "frame_num 6 to 7 are missing, between 17000/a_000.g3" in out) == (1, True)
+
+
 DAMAGED: dict[str, Callable[[bytes], bytes]] = {
     "zeros": lambda line: bytes(len(line) - 1) + b"\n",
     "zeros up to the next": lambda line: bytes(len(line)),

@@ -300,9 +300,10 @@ def test_frames_larger_than_a_piece_of_the_file_are_read(tmp_path: Path) -> None
     ids=["no entries", "5,000 entries", "a long name", "larger than the limit"],
 )
 def test_an_odd_frame_that_spt3g_reads_is_no_trouble_and_the_frames_after_it_are_read(
-    tmp_path: Path, odd: bytes, kind: str
+    tmp_path: Path, odd: bytes, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = verified(written(tmp_path, b"".join([*GOOD[:3], odd, *GOOD[3:]])), largest_frame=3000)
+    monkeypatch.setattr(reading, "LARGEST_FRAME", 3000)
+    report = verified(written(tmp_path, b"".join([*GOOD[:3], odd, *GOOD[3:]])))
 
     assert report.trouble == []
     assert report.frames == 7

@@ -1,10 +1,10 @@
 """Published files are read back through spt3g, by a process of its own."""
 
-import io
 import logging
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -128,26 +128,47 @@ def test_when_the_helper_is_killed_another_one_goes_on(
 ) -> None:
     monkeypatch.setattr("timestream_aggregator.readback.readback.RETRY_AFTER", 0.05)
     (tmp_path / "a.g3").write_bytes(WHOLE)
-    assert reading.verified().good
-    helper = reading.readback.helper
-    assert helper is not None
-    os.kill(helper.pid, signal.SIGKILL)
-    helper.wait(10)
+    start, killed = readback._start_helper, list["subprocess.Popen[bytes]"]()
+
+    def killed_at_first(path: str) -> "subprocess.Popen[bytes]":
+        helper = start(path)
+        if not killed:
+            killed.append(helper)
+            os.kill(helper.pid, signal.SIGKILL)
+        return helper
+
+    monkeypatch.setattr(readback, "_start_helper", killed_at_first)
 
     assert reading.verified().good
+    assert [helper.returncode for helper in killed] == [-signal.SIGKILL]
 
 
-def test_a_helper_that_has_nothing_to_do_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("timestream_aggregator.readback.readback.IDLE", 0.3)
+def test_a_helper_that_has_nothing_to_do_ends(tmp_path: Path, reading: Reading) -> None:
     (tmp_path / "a.g3").write_bytes(WHOLE)
-    reading = Reading(tmp_path)
-    assert reading.verified().good
 
-    reading.wait(lambda: reading.readback.helper is None)
+    for _ in range(2):
+        assert reading.verified().good
+        assert reading.readback.helper is None
+
+
+def test_what_a_helper_complains_of_is_logged_however_much_it_is(
+    tmp_path: Path, reading: Reading, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.g3").write_bytes(WHOLE)
+    program = (
+        "import sys; sys.stderr.write('x' * 200_000 + 'the end')\n"
+        "from timestream_aggregator.readback.helper import main; main()"
+    )
+
+    def complaining(path: str) -> "subprocess.Popen[bytes]":
+        command, pipe = [sys.executable, "-c", program, path], subprocess.PIPE
+        return subprocess.Popen(command, stdout=pipe, stderr=pipe)
+
+    monkeypatch.setattr(readback, "_start_helper", complaining)
 
     assert reading.verified().good
-    reading.readback.stop()
-    reading.thread.join(10)
+    (said,) = [record.__dict__["said"] for record in caplog.records if "complains" in record.message]
+    assert said == "x" * 493 + "the end"
 
 
 def test_when_the_log_tells_of_a_bad_file_it_is_counted_named_and_known_to_be_bad(tmp_path: Path) -> None:
@@ -178,41 +199,42 @@ def test_of_all_outcomes_those_of_the_latest_files_are_known() -> None:
     assert state.outcomes == {"2.g3": True, "3.g3": True, "4.g3": True}
 
 
-def test_who_adds_a_file_waits_for_no_helper_that_is_slow_to_go_or_to_come(
+def test_who_adds_a_file_waits_for_no_helper_that_is_slow_to_come_or_to_go(
     tmp_path: Path, reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("timestream_aggregator.readback.readback.IDLE", 0.1)
     (tmp_path / "a.g3").write_bytes(WHOLE)
-    started, may_go, start = threading.Event(), threading.Event(), readback._start_helper
+    started, going, may_go, start = (
+        threading.Event(),
+        threading.Event(),
+        threading.Event(),
+        readback._start_helper,
+    )
 
-    def slow_start() -> tuple["subprocess.Popen[str]", io.FileIO]:
+    def slow_start(path: str) -> "subprocess.Popen[bytes]":
         started.set()
         assert may_go.wait(30)
-        return start()
+        may_go.clear()
+        helper = start(path)
+        communicate = helper.communicate
+
+        def slow_end() -> tuple[bytes, bytes]:
+            going.set()
+            assert may_go.wait(30)
+            return communicate()
+
+        monkeypatch.setattr(helper, "communicate", slow_end)
+        return helper
 
     monkeypatch.setattr(readback, "_start_helper", slow_start)
-    for _ in range(2):
-        assert_is_added_at_once(reading)
-    assert started.wait(10)
     assert_is_added_at_once(reading)
+    for moment in (started, going):
+        assert moment.wait(10)
+        assert_is_added_at_once(reading)
+        may_go.set()
+    monkeypatch.setattr(readback, "_start_helper", start)
+    reading.wait(lambda: len(reading.told) == 1)
     may_go.set()
     reading.wait(lambda: len(reading.told) == 3)
-
-    helper, going = reading.readback.helper, threading.Event()
-    assert helper is not None
-    wait = helper.wait
-    may_go.clear()
-
-    def slow_end(timeout: float | None = None) -> int:
-        going.set()
-        assert may_go.wait(30)
-        return wait(timeout)
-
-    monkeypatch.setattr(helper, "wait", slow_end)
-    assert going.wait(10)
-    assert_is_added_at_once(reading)
-    may_go.set()
-    reading.wait(lambda: len(reading.told) == 4)
 
 
 def assert_is_added_at_once(reading: Reading) -> None:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Final
 
 from timestream_aggregator.commands.inventory import files, note_unread
+from timestream_aggregator.commands.telling import Told, write
+from timestream_aggregator.commands.verify import text
 from timestream_aggregator.commands.verify.checking import Checker
-from timestream_aggregator.commands.verify.text import Json, Table, VerifyTotals
+from timestream_aggregator.commands.verify.text import VerifyTotals
 from timestream_aggregator.core.naming import PACKED, SUFFIX
-from timestream_api.settings import LARGEST_FRAME
 
 _EPILOG: Final = """
 Files are compared with the ledger of the data folder that they lie in, as far up as that may be. If a folder
@@ -43,12 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("paths", nargs="+", type=Path, metavar="PATH", help="a file, or a folder of .g3 files")
     add("--json", action="store_true", help="one JSON object a line for each file, folder, and all; no table")
     add("--moved-is-fine", action="store_true", help="files may be fetched away after they were published")
-    add(
-        "--max-frame-bytes",
-        type=int,
-        default=LARGEST_FRAME,
-        help="largest frame that is believed (%(default)s)",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,10 +53,9 @@ def run(args: argparse.Namespace) -> int:
         sys.stderr.write(f"verify: {path} does not exist\n")
     if absent:
         return 2
-    output = Json() if args.json else Table(moved_is_fine=args.moved_is_fine)
     totals = VerifyTotals(args.moved_is_fine)
     try:
-        sys.stdout.writelines(_texts(args.paths, Checker(args.max_frame_bytes), output, totals))
+        write(_things(args.paths, Checker(), totals), as_json=args.json)
     except UnreadableError as error:
         sys.stderr.write(f"verify: {error}\n")
         return 2
@@ -78,26 +72,24 @@ def find(paths: Sequence[Path]) -> Iterator[Path]:
         yield from (path / file.path for file in found if file.path.endswith((SUFFIX, *PACKED)))
 
 
-def _texts(
-    paths: Sequence[Path], checker: Checker, output: Json | Table, totals: VerifyTotals
-) -> Iterator[str]:
+def _things(paths: Sequence[Path], checker: Checker, totals: VerifyTotals) -> Iterator[Told]:
     """Verify, and yield what is found as soon as it is.
 
     Raises:
         UnreadableError: a folder or a ledger cannot be read.
     """
     try:
-        yield output.head
+        yield text.FILES.head
         for path in find(paths):
             report = checker.verify(path)
             totals.add(report)
-            yield output.file(report)
+            yield text.file(report)
         folders = [checker.folder(path) for path in dict.fromkeys(paths) if path.is_dir()]
         totals.add_numbers(findings := list(checker.findings()), checker.unreadable)
-        yield output.numbers(findings)
+        yield from text.numbers(findings)
         for folder in filter(None, folders):
             totals.add_folder(folder)
-            yield output.folder(folder)
-        yield output.end(totals)
+            yield text.folder(folder, moved_is_fine=totals.moved_is_fine)
+        yield totals.told
     except OSError as error:
         raise UnreadableError(f"{error.filename}: {error.strerror}") from error

@@ -16,7 +16,7 @@ from typing import Final
 from timestream_aggregator.core.naming import Base, FileId, next_number, parse
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.layout import OWN_FOLDER, PROBE, own
-from timestream_aggregator.disk.pieces import copy
+from timestream_aggregator.disk.pieces import copy_to
 
 _MOST_BASES: Final = 10_000
 _NO_RENAMING: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -179,12 +179,7 @@ class DataFolder:
         hidden = final.with_name(f".{final.name}.part")
         source = self.disk.open(staged)
         try:
-            target = self.disk.open_anew(hidden)
-            try:
-                copy(self.disk, source, target)
-                self.disk.sync(target)
-            finally:
-                self.disk.close(target)
+            copy_to(self.disk, source, hidden, [(0, self.disk.size(source))])
         finally:
             self.disk.close(source)
         return hidden
@@ -250,7 +245,3 @@ class DataFolder:
                 f"{self.root}: its file system has neither a rename that never replaces nor hard links "
                 f"({error.strerror}). Use a file system that has one of them: ext4, xfs, btrfs, NFS."
             ) from error
-
-    def promise(self, base: Base) -> FileId:
-        """Return the file after all that had a name of `base` or are to get one; from now on it is one of them."""
-        return self.name_for_new(FileId(base, 0))

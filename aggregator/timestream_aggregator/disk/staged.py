@@ -9,7 +9,7 @@ from crc32c import crc32c
 from timestream_aggregator.core.naming import FileId
 from timestream_aggregator.disk.folder import DataFolder, passing_over_one_folder
 from timestream_aggregator.disk.layout import staged_name
-from timestream_aggregator.disk.pieces import WRITE_LIMIT, batches, copy, write_all
+from timestream_aggregator.disk.pieces import batches, copy, read, write
 
 
 class ChangedOnDiskError(OSError):
@@ -57,7 +57,7 @@ class StagedFile:
         end = self.size
         try:
             for pieces in batches(part for frame in frames for part in frame.parts):
-                for written in write_all(self._disk, self._fd, pieces, end):
+                for written in write(self._disk, self._fd, pieces, end):
                     end += written
         finally:
             self._count(frames, end)
@@ -125,7 +125,7 @@ class StagedFile:
         """Copy the file to a new one: somebody has taken its name away, and only the descriptor leads to its bytes."""
         path, fd = self._folder.create(self._name)
         try:
-            copy(self._disk, self._fd, fd)
+            copy(self._disk, self._fd, fd, [(0, self.size)])
         except OSError:
             self._disk.close(fd)
             self._disk.unlink(path)
@@ -166,10 +166,8 @@ class StagedFile:
         nothing.
         """
         crc, offset = 0, 0
-        while offset < self.size:
-            piece = self._disk.read(self._fd, min(WRITE_LIMIT, self.size - offset), offset)
+        for piece in read(self._disk, self._fd, 0, self.size):
             crc = crc32c(piece, crc)
-            again = write_all(self._disk, self._fd, [memoryview(piece)], offset)
-            offset += sum(again) if piece else self.size
+            offset += sum(write(self._disk, self._fd, [memoryview(piece)], offset))
         if crc != self.crc:
             raise ChangedOnDiskError(errno.EIO, "the disk lost what was written", str(self.path))

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +22,10 @@ from timestream_aggregator.core.naming import FileId, parse
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import PROBE, wanted_path
+from timestream_aggregator.disk.pieces import copy, copy_to
 from timestream_aggregator.g3.parser import Frame
 from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.ledger.memory import Memory
-from timestream_aggregator.recovery.copying import copy, put
 from timestream_aggregator.recovery.lost import lost_from
 from timestream_aggregator.recovery.scan import Frames, Part, Scan, last_numbered, scan
 from timestream_api import ledger
@@ -301,10 +301,8 @@ class Recovery:
         outcome = self._cut(path, fd, found, wanted)
         if not found.head.frames:
             return self._remove(path, wanted, outcome, found)
-        if path.name in self._doubtful:
-            put(
-                self._disk, fd, [(0, found.head.bytes)], fd, self._pause
-            )  # taken for written after a failed sync
+        if path.name in self._doubtful:  # after a failed sync the kernel takes it for written
+            copy(self._disk, fd, fd, [(0, found.head.bytes)], self._pause)
         self._disk.sync(fd)
         return self._finish(path, wanted, self._publish(path, wanted), outcome, found)
 
@@ -322,7 +320,7 @@ class Recovery:
         if path.name not in self._promised:
             taken = Path(wanted.path).name in self._disk.names(self._folder.root / wanted.base.folder)
             if taken or _BEHIND.fullmatch(path.name):
-                self._promised[path.name] = self._folder.promise(wanted.base)
+                self._promised[path.name] = self._folder.name_for_new(FileId(wanted.base, 0))
         wanted = self._promised.get(path.name, wanted)
         if wanted.path not in self._opened:
             self._tell(ledger.Opened(path=wanted.path))
@@ -362,7 +360,7 @@ class Recovery:
         """Cut the file after the good frames it begins with; put what is more than a torn frame aside before."""
         kept = self._kept_path(path.name)
         if found.damage is not None:
-            self._copy(fd, iter([(found.head.bytes, found.size)]), kept)
+            self._copy(fd, [(found.head.bytes, found.size)], kept)
         if found.behind.frames:
             behind = Frames(self._disk, fd, self._pause).stretches(found.head.bytes)
             self._copy(fd, behind, path.with_name(f"{path.name}-behind-{found.head.bytes:x}"))
@@ -391,9 +389,10 @@ class Recovery:
     def _kept_path(self, name: str) -> Path:
         return self._quarantine / "recovered" / f"{name}.g3part"
 
-    def _copy(self, fd: int, stretches: Iterator[tuple[int, int]], path: Path) -> None:
+    def _copy(self, fd: int, stretches: Iterable[tuple[int, int]], path: Path) -> None:
         """Copy these bytes of the file to the file `path`, in place of what that held, and bring it to the disk."""
-        copy(self._disk, fd, stretches, path, self._pause)
+        self._disk.make_folder(path.parent)
+        copy_to(self._disk, fd, path, stretches, self._pause)
         for folder in path.parents:
             self._disk.sync_folder(folder)
             if folder == self._folder.staging.parent:

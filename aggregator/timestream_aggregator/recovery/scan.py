@@ -16,12 +16,12 @@ from crc32c import crc32c
 from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.core.naming import safe_stream_id
 from timestream_aggregator.disk.calls import Disk
+from timestream_aggregator.disk.pieces import PIECE, read
 from timestream_aggregator.g3.format import HEADER, MAX_ENTRIES, U32, U64
 from timestream_aggregator.g3.frame import LONGEST_ITEM, FrameReader
 from timestream_aggregator.g3.parser import Frame, WireError
 from timestream_api.settings import LARGEST_FRAME
 
-PIECE: Final = 1 << 20  # bytes
 MOST_MISSING: Final = 500
 """Ranges of missing numbers that are told one by one."""
 _READINGS: Final = 64  # of the whole file, in search of good frames
@@ -281,19 +281,9 @@ class Frames:
 
     def _bytes(self, at: int, size: int) -> bytes:
         """Return `size` bytes, or as many as the file has from `at` on."""
-        return b"".join(pieces(self._disk, self._fd, at, min(at + size, self.size)))
-
-
-def pieces(disk: Disk, fd: int, start: int, end: int) -> Iterator[bytes]:
-    """Yield the bytes from `start` to `end`, or to where the file ends before that."""
-    while start < end:
-        piece = disk.read(fd, min(PIECE, end - start), start)
-        if not piece:
-            return
-        yield piece
-        start += len(piece)
+        return b"".join(read(self._disk, self._fd, at, min(at + size, self.size)))
 
 
 def _are_zeros(disk: Disk, fd: int, found: Scan) -> bool:
     """Return whether nothing but zeros follows the good bytes: room that was made and never written to."""
-    return not any(any(piece) for piece in pieces(disk, fd, found.head.bytes, found.size))
+    return not any(any(piece) for piece in read(disk, fd, found.head.bytes, found.size))

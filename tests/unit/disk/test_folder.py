@@ -26,7 +26,7 @@ from timestream_aggregator.disk import folder as files
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder, UnusableFolderError
 from timestream_aggregator.disk.layout import OWN_FOLDER, staged_name, wanted_path
-from timestream_aggregator.disk.pieces import WRITE_LIMIT, batches, rest
+from timestream_aggregator.disk.pieces import PIECE, batches, write
 from timestream_aggregator.disk.staged import ChangedOnDiskError, StagedFile
 
 BASE = Base("17000/crate1", "1700000000")
@@ -514,20 +514,27 @@ def test_a_staged_name_tells_where_the_file_is_to_go() -> None:
 
 @given(st.lists(st.binary(max_size=50)), st.data())
 def test_whatever_a_write_takes_the_rest_follows(parts: list[bytes], data: st.DataObject) -> None:
-    whole, done, taken = b"".join(parts), b"", [memoryview(part) for part in parts if part]
-    while taken:
-        written = data.draw(st.integers(1, sum(map(len, taken))))
-        done += b"".join(taken)[:written]
-        taken = rest(taken, written)
-    assert done == whole
+    done = bytearray()
+
+    class Sparing(Disk):
+        def write(self, fd: int, pieces: Sequence[memoryview | bytes], offset: int) -> int:
+            assert (fd, offset) == (7, 100 + len(done))
+            written = data.draw(st.integers(1, sum(map(len, pieces))))
+            done.extend(b"".join(pieces)[:written])
+            return written
+
+    taken = list(write(Sparing(), 7, [memoryview(part) for part in parts if part], 100))
+
+    assert done == b"".join(parts)
+    assert sum(taken) == len(done)
 
 
-@given(st.lists(st.integers(0, 3 * WRITE_LIMIT), max_size=4))
+@given(st.lists(st.integers(0, 3 * PIECE), max_size=4))
 def test_batches_are_all_bytes_in_order_and_none_is_too_large(sizes: list[int]) -> None:
     parts = [memoryview(bytes([index % 251]) * size) for index, size in enumerate(sizes)]
     found = list(batches(parts))
     assert b"".join(b"".join(batch) for batch in found) == b"".join(parts)
-    assert all(0 < sum(map(len, batch)) <= WRITE_LIMIT for batch in found)
+    assert all(0 < sum(map(len, batch)) <= PIECE for batch in found)
 
 
 def test_an_abandoned_file_keeps_its_bytes(tmp_path: Path) -> None:

@@ -24,11 +24,12 @@ from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import OWN_FOLDER, staged_name
+from timestream_aggregator.disk.pieces import PIECE
 from timestream_aggregator.ledger.file import Ledger, lines
 from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.ledger.state import remember
 from timestream_aggregator.recovery.recovery import Outcome, Recovery
-from timestream_aggregator.recovery.scan import PIECE, scan
+from timestream_aggregator.recovery.scan import scan
 from timestream_api import ledger
 
 LOG = logging.getLogger("damaged")

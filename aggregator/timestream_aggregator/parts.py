@@ -20,9 +20,9 @@ from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.marked import marked
 from timestream_aggregator.disk.quarantine import Quarantine
 from timestream_aggregator.ledger.file import Ledger
-from timestream_aggregator.ledger.losses import Discards, Losses
 from timestream_aggregator.ledger.memory import Memory
 from timestream_aggregator.ledger.state import remember
+from timestream_aggregator.ledger.telling import Discards, Telling
 from timestream_aggregator.network.source import Source
 from timestream_aggregator.readback.readback import Readback
 from timestream_aggregator.recovery.recovery import Recovery
@@ -32,7 +32,6 @@ from timestream_aggregator.writing.patience import Patience
 from timestream_aggregator.writing.space import StorageWatch
 from timestream_aggregator.writing.stream_files import Observers, StreamFiles
 from timestream_aggregator.writing.tally import Board
-from timestream_aggregator.writing.telling import Telling
 from timestream_aggregator.writing.writer import Writer
 from timestream_api.ledger import Fact, Loss
 from timestream_api.report import LossCause, Totals
@@ -55,7 +54,7 @@ class Parts:
     board: Board
     patience: Patience
     ledger: Ledger
-    losses: Losses
+    telling: Telling
     recovery: Recovery
     readback: Readback
     storage: StorageWatch
@@ -95,7 +94,7 @@ def assemble(
     memory = remember(root, settings.stream_id, f"{settings.address}:{settings.port}", disk, log)
     before, unverified = memory.totals, list(memory.unverified.values())
     ledger = Ledger(root, settings.stream_id, log, disk, clock, memory=memory)
-    losses = Losses(ledger, log, clock)
+    telling = Telling(ledger, log, clock)
     tell = _teller(ledger, changed)
     earlier, started = _earlier_run(memory), clock.wall()
     for path in memory.names.values():
@@ -107,12 +106,12 @@ def assemble(
         tell,
         log,
         earlier=memory,
-        losses=losses,
+        losses=telling,
         published=read_back,
     )
     observers = Observers(
         ledger=ledger,
-        losses=losses,
+        telling=telling,
         published=read_back,
         left=recovery.take,
         healed=recovery.try_again,
@@ -146,12 +145,11 @@ def assemble(
             return
         for path, frame in recovery.ahead:
             memory.reach(path, frame.session_id, safe_stream_id(frame.stream_id or ""), frame.frame_num)
-        recording.resume(_known(memory, losses), earlier, started)
+        recording.resume(_known(memory, telling), earlier, started)
 
-    telling = Telling(ledger, losses, log)
     handoff = Handoff(
         buffer,
-        Discards(losses),
+        Discards(telling),
         telling,
         why=lambda: board.state.trouble or "a call to the disk does not return",
         max_stall=settings.max_stall,
@@ -194,7 +192,7 @@ def assemble(
         board=board,
         patience=patience,
         ledger=ledger,
-        losses=losses,
+        telling=telling,
         recovery=recovery,
         readback=readback,
         storage=storage,
@@ -219,11 +217,11 @@ def _earlier_run(memory: Memory) -> EarlierRun | None:
     return EarlierRun(memory.started.timestamp(), memory.stopped.timestamp() if memory.stopped else None)
 
 
-def _known(memory: Memory, losses: Losses) -> list[KnownSession]:
+def _known(memory: Memory, telling: Telling) -> list[KnownSession]:
     """Return the sessions that may go on; what came of any and was not written is lost."""
     for session in list(memory.sessions):
         for first, last in session.unwritten:
-            losses.note(
+            telling.tell(
                 Loss(
                     count=last - first + 1,
                     cause=LossCause.RESTART,

@@ -147,7 +147,7 @@ class Recorder:
                 update={"bad_files": memory.totals.bad_files}  # those that nobody has acknowledged
             ),
             last_bad_file=next(iter(memory.bad[-1:]), None),
-            last_loss=self._parts.losses.state.latest,
+            last_loss=self._parts.telling.lost.latest,
             last_put_aside=seen.put_aside,
             storage=self._disk(),
             ledger=self._parts.ledger.state,
@@ -165,7 +165,7 @@ class Recorder:
             bytes=output.size,
             verified=read_back.good,
             bad_files=read_back.bad,
-            lost=self._parts.losses.state.count,
+            lost=self._parts.telling.lost.count,
             missed=seen.notes.get(Joined, 0),
             duplicates=seen.notes.get(Duplicate, 0),
             quarantined=seen.quarantined,

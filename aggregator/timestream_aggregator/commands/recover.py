@@ -19,9 +19,9 @@ from timestream_aggregator.core.naming import parse
 from timestream_aggregator.disk.folder import DataFolder, UnusableFolderError
 from timestream_aggregator.disk.layout import wanted_path
 from timestream_aggregator.ledger.file import Ledger
-from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.ledger.memory import Memory
 from timestream_aggregator.ledger.state import learn
+from timestream_aggregator.ledger.telling import Telling
 from timestream_aggregator.recovery.recovery import Outcome, Recovery, shown
 from timestream_api.ledger import Fact
 
@@ -67,7 +67,7 @@ def recover(root: Path) -> list[Outcome]:
     try:
         earlier = Memory(STREAM)
         learn(earlier, root, folder.disk)
-        return Recovery(folder, tell, log, earlier=earlier, losses=Losses(ledger, log)).run()
+        return Recovery(folder, tell, log, earlier=earlier, losses=Telling(ledger, log)).run()
     finally:
         ledger.close()
 

@@ -24,8 +24,8 @@ from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import PROBE, wanted_path
 from timestream_aggregator.disk.pieces import copy, copy_to
 from timestream_aggregator.g3.parser import Frame
-from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.ledger.memory import Memory
+from timestream_aggregator.ledger.telling import Telling
 from timestream_aggregator.recovery.lost import lost_from
 from timestream_aggregator.recovery.scan import Frames, Part, Scan, last_numbered, scan
 from timestream_api import ledger
@@ -67,7 +67,7 @@ class Recovery:
         log: logging.Logger,
         *,
         earlier: Memory | None = None,
-        losses: Losses | None = None,
+        losses: Telling | None = None,
         published: Callable[[FileFacts], None] = lambda _: None,
     ) -> None:
         """Make one; `tell` has to write a fact down before it returns, or to see to it that it will be.
@@ -335,7 +335,7 @@ class Recovery:
             return
         for lost in lost_from(found, left, wanted.path):
             if (wanted.path, lost.first) not in self._noted:
-                self._losses.note(lost)
+                self._losses.tell(lost)
                 self._noted.add((wanted.path, lost.first))
                 self._losses.ledger.write(sync=True)  # before the file is cut, and no longer tells of it
                 left = None

@@ -14,8 +14,7 @@ from timestream_aggregator.buffer import Buffer, Segment
 from timestream_aggregator.clock import Clock
 from timestream_aggregator.core.actions import Close, Note, Open, Write, WriteHead
 from timestream_aggregator.core.files import OBSERVATION
-from timestream_aggregator.ledger.losses import Discards
-from timestream_aggregator.writing.telling import Telling
+from timestream_aggregator.ledger.telling import Discards, Telling
 from timestream_api.ledger import Quarantined
 
 LOOK_AGAIN: Final = 0.25  # seconds between two looks at whether frames have to be discarded

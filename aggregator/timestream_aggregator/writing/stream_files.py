@@ -19,7 +19,7 @@ from timestream_aggregator.core.naming import FileId
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.staged import ChangedOnDiskError, StagedFile
 from timestream_aggregator.ledger.file import Ledger
-from timestream_aggregator.ledger.losses import Discards, Losses
+from timestream_aggregator.ledger.telling import Discards, Telling
 from timestream_aggregator.writing.patience import RETRY_FIRST, Patience
 from timestream_aggregator.writing.tally import (
     Acquired,
@@ -85,10 +85,10 @@ def advance(slot: Slot, happening: Happening) -> Slot:
 
 @dataclass(frozen=True, slots=True)
 class Observers:
-    """The ledger, the losses, and callbacks for what happens to files."""
+    """Whom the stream is told of, and callbacks for what happens to files."""
 
     ledger: Ledger
-    losses: Losses
+    telling: Telling
     published: Callable[[FileFacts], None] = lambda _: None
     left: Callable[[str, Left | None], None] = lambda _name, _left: None
     """A staged file could not be published, and this is what should be in it; None if only its name is too many."""
@@ -123,7 +123,7 @@ class StreamFiles:
         self._tell = observers
         self._patience = patience
         self._board = board
-        self._discards = Discards(observers.losses)
+        self._discards = Discards(observers.telling)
         self._wanted: FileId | None = None
         self._acquired = Acquired(self._clock.utc())
         self._file: StagedFile | None = None

@@ -12,10 +12,10 @@ from timestream_aggregator.core.actions import Close, Note, Open, Write, WriteHe
 from timestream_aggregator.core.files import OBSERVATION
 from timestream_aggregator.disk.quarantine import Kept, Quarantine
 from timestream_aggregator.ledger.file import Ledger
+from timestream_aggregator.ledger.telling import Telling
 from timestream_aggregator.writing.handoff import Handoff, PutAside, Step
 from timestream_aggregator.writing.stream_files import StreamFiles
 from timestream_aggregator.writing.tally import Acquired, Board
-from timestream_aggregator.writing.telling import Telling
 from timestream_api import ledger as facts
 from timestream_api.report import CloseReason
 

@@ -26,8 +26,8 @@ from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import OWN_FOLDER, staged_name
 from timestream_aggregator.disk.pieces import PIECE
 from timestream_aggregator.ledger.file import Ledger, lines
-from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.ledger.state import remember
+from timestream_aggregator.ledger.telling import Telling
 from timestream_aggregator.recovery.recovery import Outcome, Recovery
 from timestream_aggregator.recovery.scan import scan
 from timestream_api import ledger
@@ -72,7 +72,7 @@ class Place:
 
         try:
             earlier = remember(self.root, "recover", "", Disk(), LOG)
-            return Recovery(folder, tell, LOG, earlier=earlier, losses=Losses(book, LOG)).run()
+            return Recovery(folder, tell, LOG, earlier=earlier, losses=Telling(book, LOG)).run()
         finally:
             book.close()
 

@@ -20,9 +20,9 @@ from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import OWN_FOLDER, staged_name
 from timestream_aggregator.disk.staged import StagedFile
 from timestream_aggregator.ledger.file import Ledger
-from timestream_aggregator.ledger.losses import Losses
 from timestream_aggregator.ledger.memory import Memory
 from timestream_aggregator.ledger.state import remember
+from timestream_aggregator.ledger.telling import Telling
 from timestream_aggregator.recovery.recovery import Outcome, Recovery
 from timestream_api import ledger
 
@@ -202,7 +202,7 @@ def test_a_file_that_got_its_name_in_the_moment_before_the_crash_gets_its_line(p
 def test_a_file_that_is_given_to_it_later_is_recovered_and_what_is_not_in_it_is_lost(place: Place) -> None:
     (place.root / OWN_FOLDER / "staging").mkdir(parents=True)
     book = Ledger(place.root, "crate1", LOG)
-    losses = Losses(book, LOG)
+    losses = Telling(book, LOG)
     recovery = Recovery(DataFolder(place.root), place.told.append, LOG, losses=losses)
     thread = threading.Thread(target=recovery.run_beside)
     thread.start()
@@ -226,12 +226,12 @@ def test_a_file_that_is_given_to_it_later_is_recovered_and_what_is_not_in_it_is_
     book.close()
 
     assert (recovered(place).frames, recovered(place).cut) == (5, 9)
-    assert losses.state.latest is not None
+    assert losses.lost.latest is not None
     assert (
-        losses.state.count,
-        losses.state.latest.cause,
-        losses.state.latest.first,
-        losses.state.latest.last,
+        losses.lost.count,
+        losses.lost.latest.cause,
+        losses.lost.latest.first,
+        losses.lost.latest.last,
     ) == (2, "Disk", 5, 6)
 
 
@@ -254,7 +254,7 @@ def test_what_a_run_before_could_not_publish_is_compared_with_what_the_ledger_sa
     book.note(ledger.Opened(path=WANTED.path))
     book.note(should_be)
     book.write()
-    losses = Losses(book, LOG)
+    losses = Telling(book, LOG)
 
     for _start in range(2):  # the second time it has been noted
         book.write()
@@ -263,7 +263,7 @@ def test_what_a_run_before_could_not_publish_is_compared_with_what_the_ledger_sa
         place.leave(WHOLE)
     book.close()
 
-    assert losses.state.count == 3
+    assert losses.lost.count == 3
 
 
 def test_a_name_is_given_once_also_when_its_file_was_fetched_away(place: Place) -> None:
@@ -367,7 +367,7 @@ class Watched(dict[str, ledger.Left | None]):
 def test_what_writer_and_recovery_share_is_touched_under_its_lock_alone(place: Place) -> None:
     book = Ledger(place.root, "crate1", LOG)
     name = place.leave(WHOLE).name
-    recovery: Any = Recovery(DataFolder(place.root), place.told.append, LOG, losses=Losses(book, LOG))
+    recovery: Any = Recovery(DataFolder(place.root), place.told.append, LOG, losses=Telling(book, LOG))
     watched = recovery._left = Watched(recovery._left, recovery._changed)
     recovery.take(name, ledger.Left(path=WANTED.path, bytes=1, frames=7, crc32c="00000000", why="it failed"))
 
@@ -392,7 +392,7 @@ def test_what_the_disk_loses_between_two_attempts_at_recovery_is_noted(place: Pl
             super().sync(fd)
 
     book, disk = Ledger(place.root, "crate1", LOG), Forgetful()
-    losses = Losses(book, LOG)
+    losses = Telling(book, LOG)
     staged = place.leave(WHOLE)
     recovery = Recovery(DataFolder(place.root, disk), place.told.append, LOG, losses=losses)
     should_be = ledger.Left(
@@ -414,4 +414,4 @@ def test_what_the_disk_loses_between_two_attempts_at_recovery_is_noted(place: Pl
     book.close()
 
     assert recovered(place).frames == 3
-    assert losses.state.count == 2
+    assert losses.lost.count == 2

@@ -19,7 +19,7 @@ import pytest
 
 from tests.tools.authority import make_account
 from timestream_aggregator.ledger.file import Ledger
-from timestream_aggregator.ledger.losses import Losses
+from timestream_aggregator.ledger.telling import Telling
 from timestream_aggregator.reporting.apiserver import ApiServer, Reporter, ReportingError, news
 from timestream_api.ledger import Loss
 from timestream_api.report import (
@@ -310,10 +310,10 @@ def test_what_changes_with_each_frame_is_none(part: str | None, fields: dict[str
 
 def test_a_count_stays_within_what_the_api_server_takes() -> None:
     """A garbage frame_num with a good crc makes a loss of 2^62 frames; the API server refuses more than int64."""
-    losses = Losses(Ledger(Path("unused"), "s", logging.getLogger("test")), logging.getLogger("test"))
+    losses = Telling(Ledger(Path("unused"), "s", logging.getLogger("test")), logging.getLogger("test"))
     for _ in range(3):
-        losses.note(Loss(count=1 << 62, cause=LossCause.SENDER))
-    totals = Totals(lost=losses.state.count)
+        losses.tell(Loss(count=1 << 62, cause=LossCause.SENDER))
+    totals = Totals(lost=losses.lost.count)
 
     assert totals.to_json()["lost"] == (1 << 63) - 1
     assert LastLoss(time=NOW, count=1 << 64, cause=LossCause.SENDER).to_json()["count"] == (1 << 63) - 1

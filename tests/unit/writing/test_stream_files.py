@@ -18,7 +18,7 @@ from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.ledger.file import Ledger, lines
-from timestream_aggregator.ledger.losses import Losses
+from timestream_aggregator.ledger.telling import Telling
 from timestream_aggregator.writing.patience import Patience
 from timestream_aggregator.writing.stream_files import Happening, Observers, Slot, StreamFiles, advance
 from timestream_aggregator.writing.tally import Acquired, Board
@@ -82,7 +82,7 @@ def output_on(root: Path, disk: Disk) -> StreamFiles:
     log = logging.getLogger("test")
     ledger = Ledger(root, "test", log, disk)
     LEDGERS.append(ledger)
-    observers = Observers(ledger, Losses(ledger, log))
+    observers = Observers(ledger, Telling(ledger, log))
     patience = Patience(600)
     return StreamFiles(
         folder, 0.0, log, Pulse("writer"), observers=observers, patience=patience, board=Board()
@@ -406,7 +406,7 @@ def test_what_is_lost_before_frames_stands_in_the_ledger_when_they_are_written(t
 
     output = output_on(tmp_path, Witness())
     output.open(WANTED, Acquired(SYSTEM.utc()))
-    Losses(LEDGERS[-1], logging.getLogger("test")).note(Loss(count=3, cause=LossCause.SENDER))
+    Telling(LEDGERS[-1], logging.getLogger("test")).tell(Loss(count=3, cause=LossCause.SENDER))
     output.write(Frame(b"one;"))
     output.close(CloseReason.END)
 

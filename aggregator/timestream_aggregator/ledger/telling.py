@@ -1,4 +1,4 @@
-"""What is in no file: counted, logged and written into the ledger in one place, whoever finds it."""
+"""Brings what is noted of the stream to the log and to the ledger, and counts what is in no file, whoever finds it."""
 
 import logging
 import threading
@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from timestream_aggregator.clock import SYSTEM, Clock
+from timestream_aggregator.core.actions import Noted
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.logs import RateLimited
 from timestream_api import report
-from timestream_api.ledger import Loss
+from timestream_api.ledger import Gap, Joined, Loss, Quarantined
 from timestream_api.report import LossCause
 
 
@@ -22,13 +23,13 @@ class LossesState:
 
 
 @dataclass(slots=True)
-class Losses:
-    """All that a run has lost. For any thread; `state` is replaced as a whole."""
+class Telling:
+    """Where notes go. For any thread; `lost` is all that the run has lost, and is replaced as a whole."""
 
     ledger: Ledger
     log: logging.Logger
     clock: Clock = SYSTEM
-    state: LossesState = LossesState()
+    lost: LossesState = LossesState()
     _adding: threading.Lock = field(default_factory=threading.Lock)
     _limited: RateLimited = field(init=False)
 
@@ -36,9 +37,21 @@ class Losses:
         """Log seldom: a stream of damaged frames is as many losses."""
         self._limited = RateLimited(self.log)
 
-    def note(self, lost: Loss, at: datetime | None = None) -> None:
-        """Count `lost`, which has a cause, and tell of it."""
-        when = at or self.clock.utc()
+    def tell(self, fact: Noted | Quarantined) -> None:
+        """Bring a fact to log and ledger; a loss has a cause, and is counted."""
+        when = self.clock.utc()
+        if isinstance(fact, Loss):
+            self._count(fact, when)
+        self.ledger.note(fact, when)
+        level = logging.INFO if isinstance(fact, Gap | Joined) else logging.WARNING
+        told = fact.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
+        self._limited.log(level, fact.kind, told)
+
+    def complain(self, message: str, error: OSError) -> None:
+        """Bring to the log what the disk does not take, and nobody has to have."""
+        self._limited.log(logging.ERROR, message, {"why": str(error)})
+
+    def _count(self, lost: Loss, when: datetime) -> None:
         latest = report.LastLoss(
             time=when,
             count=lost.count,
@@ -48,17 +61,14 @@ class Losses:
             last=lost.last,
         )
         with self._adding:
-            self.state = LossesState(self.state.count + lost.count, latest)
-        self.ledger.note(lost, when)
-        told = lost.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
-        self._limited.log(logging.WARNING, "loss", told)
+            self.lost = LossesState(self.lost.count + lost.count, latest)
 
 
 @dataclass(slots=True)
 class Discards:
     """Frames that are being discarded, gathered so that a run of them is one loss."""
 
-    losses: Losses
+    telling: Telling
     count: int = 0  # since the last telling
     session_id: int | None = None
     first: int | None = None
@@ -77,7 +87,7 @@ class Discards:
     def tell(self) -> None:
         """Note what was gathered as one loss."""
         if self.count:
-            self.losses.note(
+            self.telling.tell(
                 Loss(
                     count=self.count,
                     session_id=self.session_id,

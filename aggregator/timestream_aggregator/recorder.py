@@ -14,7 +14,7 @@ from typing import Final
 from timestream_aggregator.buffer import NoMore
 from timestream_aggregator.clock import HEALTHY, SYSTEM, Clock, utc
 from timestream_aggregator.core.progress import Snapshot, State
-from timestream_aggregator.parts import assemble
+from timestream_aggregator.parts import Parts
 from timestream_aggregator.writing.tally import FilesState, Last
 from timestream_api import report as api
 from timestream_api.ledger import Duplicate, Gap, Joined, Started
@@ -45,9 +45,7 @@ class Recorder:
         self._failed: str | None = None
         self.over = over or threading.Event()  # a loop has ended, by a fault or because it was told to
         self._read_back_until = 0.0
-        self._parts = parts = assemble(
-            settings, log, clock=clock, changed=self._changed, published=self._finish
-        )
+        self._parts = parts = Parts(settings, log, clock=clock, changed=self._changed, published=self._finish)
         self._source = self._thread("source", parts.source.run)
         self._framer = self._thread("framer", parts.framer.run)
         self._writer = self._thread("writer", parts.writer.run)

@@ -17,7 +17,7 @@ from timestream_aggregator.buffer import Buffer, Item, Received, Segment
 from timestream_aggregator.clock import Clock
 from timestream_aggregator.core.actions import Moment, Write
 from timestream_aggregator.disk.layout import OWN_FOLDER
-from timestream_aggregator.parts import assemble
+from timestream_aggregator.parts import Parts
 from timestream_aggregator.writing.handoff import Batch
 from timestream_api import report
 from timestream_api.ledger import Fact, Left, Loss
@@ -128,7 +128,7 @@ class Run:
         self.facts: list[Fact] = []  # as the ledger was told
         self._recovers_first, self._begun = recovers_first, False
         self.supply = Supply(pressed)
-        parts = assemble(settings, LOG, disk, clock, buffer=self.supply)
+        parts = Parts(settings, LOG, disk, clock, buffer=self.supply)
         self._parts, self.recovery = parts, parts.recovery
         self._framing = False
         put, take, note = parts.handoff.put, parts.handoff.take, parts.ledger.note
@@ -149,7 +149,7 @@ class Run:
     def discarded(self) -> int:
         """How many frames were discarded because the disk took nothing, noted or about to be."""
         noted = [fact for fact in self.facts if isinstance(fact, Loss) and fact.cause == LossCause.DISK]
-        waiting = [each._discards for each in (*self._parts.outputs, self._parts.handoff)]  # pyright: ignore[reportPrivateUsage]
+        waiting = [each.discards for each in (*self._parts.outputs, self._parts.handoff)]
         return sum(fact.count for fact in noted if not fact.path) + sum(each.count for each in waiting)
 
     @property

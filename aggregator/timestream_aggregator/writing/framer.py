@@ -67,33 +67,24 @@ class FramerState:
     put_aside: LastPutAside | None = None
 
 
+@dataclass(eq=False)
 class Framer:
     """Takes items from the buffer until the one that says it is the end. `run()` is the thread."""
 
-    def __init__(
-        self,
-        settings: RecorderSettings,
-        *,
-        buffer: Buffer,
-        handoff: Handoff,
-        ledger: Ledger,
-        upstream: Upstream,
-        log: logging.Logger,
-        pulse: Pulse,
-        before: Callable[[Recording], None] = lambda _: None,
-        clock: Clock = SYSTEM,
-    ) -> None:
-        """Make one; `before` is called in the thread first, and may take a while to tell of earlier runs."""
-        self._max_frame_bytes = settings.max_frame_bytes
-        self._buffer = buffer
-        self._handoff = handoff
-        self._ledger = ledger
-        self._before = before
-        self._upstream = upstream
-        self._log = log
-        self._pulse = pulse
-        self._clock = clock
-        self._recording = Recording(Rules.from_settings(settings))
+    settings: RecorderSettings
+    buffer: Buffer
+    handoff: Handoff
+    ledger: Ledger
+    upstream: Upstream
+    log: logging.Logger
+    pulse: Pulse
+    before: Callable[[Recording], None] = lambda _: None
+    """Called in the thread first; it may take a while to tell of earlier runs."""
+    clock: Clock = SYSTEM
+
+    def __post_init__(self) -> None:
+        """Begin with nothing."""
+        self._recording = Recording(Rules.from_settings(self.settings))
         self._batch = Batch(0)
         self._pieces: deque[Piece] = deque()  # received bytes that may still be looked at
         self._parser: Parser | None = None  # None: what comes belongs to no connection that delivers frames
@@ -114,27 +105,27 @@ class Framer:
             while self.step():
                 pass
         finally:
-            self._handoff.end()
+            self.handoff.end()
 
     def begin(self) -> None:
         """Go on where an earlier run ended, as far as that is known."""
-        with self._pulse.waiting_for("what an earlier run left"):
-            self._before(self._recording)
+        with self.pulse.waiting_for("what an earlier run left"):
+            self.before(self._recording)
 
     def step(self) -> bool:
         """Decide what is due, or what the next item calls for; return whether more may follow."""
-        self._pulse.beat()
-        item = self._buffer.take(self._patience())
+        self.pulse.beat()
+        item = self.buffer.take(self._patience())
         running = self._deal_with(item) if item is not None else True
-        if self._buffer.empty:
+        if self.buffer.empty:
             self._run_timers()
         self.state = self._look()
         batch = self._batch
         if batch.actions or batch.size:
             self._batch = Batch(batch.number + 1)
-            with self._pulse.waiting_for("the writer"):
-                self._handoff.put(batch)
-        self._handoff.tell_discards()
+            with self.pulse.waiting_for("the writer"):
+                self.handoff.put(batch)
+        self.handoff.tell_discards()
         return running
 
     # --- what arrives
@@ -145,16 +136,16 @@ class Framer:
             case Received():
                 self._receive(item)
             case LinkUp():
-                self._parser, self._ignored = Parser(self._max_frame_bytes, self._is_replayed), 0
+                self._parser, self._ignored = Parser(self.settings.max_frame_bytes, self._is_replayed), 0
                 self._recording.connected()
-                self._ledger.note(facts.Connected(endpoint=item.endpoint), utc(item.at.wall))
+                self.ledger.note(facts.Connected(endpoint=item.endpoint), utc(item.at.wall))
             case Succeeding():
                 self._recording.succeeding()
             case Silent():
                 self._have_done(self._recording.finish(CloseReason.SILENCE))
             case LinkDown():
                 self._end_connection(item.why)
-                self._ledger.note(_disconnected(item), utc(item.at.wall))
+                self.ledger.note(_disconnected(item), utc(item.at.wall))
                 self._have_done(self._recording.finish(CloseReason.DISCONNECTED))
             case NoMore():
                 self.unread = item.unread
@@ -179,9 +170,9 @@ class Framer:
             else:
                 self._free(parser.fed - parser.held)
         if self._new_frame:
-            self._upstream.note_new_frame()
+            self.upstream.note_new_frame()
         if self._replayable_frame:
-            self._upstream.note_replayable_frame()
+            self.upstream.note_replayable_frame()
         self._new_frame = self._replayable_frame = False
 
     def _parse(self, parser: Parser, item: Received) -> None:
@@ -208,7 +199,7 @@ class Framer:
         return again
 
     def _report_put_aside(self, size: int, why: str) -> None:
-        self._last_put_aside = LastPutAside(time=self._clock.utc(), bytes=size, why=why[:1024])
+        self._last_put_aside = LastPutAside(time=self.clock.utc(), bytes=size, why=why[:1024])
 
     def _refuse(self, parser: Parser, item: Received, error: WireError) -> None:
         """Give up a connection that delivers no frames."""
@@ -216,7 +207,7 @@ class Framer:
         self._report_put_aside(parser.incomplete, str(error))
         self._free(parser.fed)
         self._parser = None
-        self._upstream.drop(item.connection)
+        self.upstream.drop(item.connection)
 
     def _end_connection(self, why: str) -> None:
         """Put the beginning of a frame aside that will never be whole."""
@@ -226,7 +217,7 @@ class Framer:
         if self._parser is not None:
             self._free(self._parser.fed)
         if self._ignored:
-            self._log.warning(
+            self.log.warning(
                 "ignored what came after bytes that are no frame", extra={"bytes": self._ignored}
             )
         self._parser, self._ignored = None, 0
@@ -234,7 +225,7 @@ class Framer:
     def _note_unfinished(self) -> None:
         """Say that the recorder stops in the middle of a frame; it is not damaged, so it is not kept."""
         if self._parser is not None and self._parser.incomplete:
-            self._log.warning("stopped in the middle of a frame", extra={"bytes": self._parser.incomplete})
+            self.log.warning("stopped in the middle of a frame", extra={"bytes": self._parser.incomplete})
 
     def _free(self, offset: int) -> None:
         """Let the memory that lies wholly before `offset` of the stream be given back with this batch."""
@@ -258,14 +249,14 @@ class Framer:
 
     def _run_timers(self) -> None:
         """Do what is due by the clock."""
-        now, due = self._clock.moment(), self._recording.deadline()
+        now, due = self.clock.moment(), self._recording.deadline()
         if due is not None and now.monotonic >= due:
             self._have_done(self._recording.tick(now))
 
     def _patience(self) -> float:
         """Return for how long nothing is due."""
         due = self._recording.deadline()
-        return LOOK_UP if due is None else max(0.0, min(LOOK_UP, due - self._clock.monotonic()))
+        return LOOK_UP if due is None else max(0.0, min(LOOK_UP, due - self.clock.monotonic()))
 
     def _look(self) -> FramerState:
         return FramerState(

@@ -53,26 +53,20 @@ class Batch:
     pieces: list[Piece] = field(default_factory=list[Piece])
 
 
+@dataclass(eq=False)
 class Handoff:
-    """Where the framer leaves a batch and the writer takes it. `stop()` and `away` are for any thread."""
+    """Where the framer leaves a batch and the writer takes it. `away` is for any thread."""
 
-    def __init__(
-        self,
-        buffer: Buffer,
-        discards: Discards,
-        telling: Telling,
-        *,
-        why: Callable[[], str],
-        max_stall: float,
-        clock: Clock,
-    ) -> None:
-        """Make one; `why` says what holds the writer."""
-        self._buffer = buffer
-        self._discards = discards
-        self._telling = telling
-        self._why = why
-        self._max_stall = max_stall
-        self._clock = clock
+    buffer: Buffer
+    telling: Telling
+    why: Callable[[], str]
+    """What holds the writer."""
+    max_stall: float
+    clock: Clock
+
+    def __post_init__(self) -> None:
+        """Begin with nothing to hand over."""
+        self.discards = Discards(self.telling)
         self._changed = threading.Condition()
         self._waiting: Batch | None = None
         self._current: Batch | None = None
@@ -84,7 +78,7 @@ class Handoff:
     def away(self) -> float:
         """For how many seconds the writer has not come back for more."""
         since = self._away_since
-        return 0.0 if since is None else self._clock.monotonic() - since
+        return 0.0 if since is None else self.clock.monotonic() - since
 
     @property
     def over(self) -> bool:
@@ -109,9 +103,9 @@ class Handoff:
         """Return the next batch, or None if none comes within `timeout` seconds or at all."""
         with self._changed:
             self._away_since = None
-            self._discards.tell()
+            self.discards.tell()
             self._changed.wait_for(lambda: self._waiting is not None or self._ended, timeout)
-            self._away_since = self._clock.monotonic()
+            self._away_since = self.clock.monotonic()
             self._current, self._waiting = self._waiting, None
             self._changed.notify_all()
             return self._current
@@ -126,9 +120,9 @@ class Handoff:
     def tell_discards(self) -> None:
         """Tell of the frames discarded since the last time, if that is some seconds ago."""
         with self._changed:
-            if self._discards.count and self._clock.monotonic() >= self._told + TELL_EVERY:
-                self._told = self._clock.monotonic()
-                self._discards.tell()
+            if self.discards.count and self.clock.monotonic() >= self._told + TELL_EVERY:
+                self._told = self.clock.monotonic()
+                self.discards.tell()
 
     def end(self) -> None:
         """Nothing more is put."""
@@ -137,7 +131,7 @@ class Handoff:
             self._changed.notify_all()
 
     def _must_discard(self) -> bool:
-        return self.away >= self._max_stall and self._buffer.state().stalled
+        return self.away >= self.max_stall and self.buffer.state().stalled
 
     def _discard(self, older: Batch, batch: Batch) -> None:
         """Discard the frames of `older`; what else it called for becomes the beginning of `batch`."""
@@ -145,11 +139,11 @@ class Handoff:
         for action in older.actions:
             match action:
                 case Note() | PutAside():
-                    self._telling.tell(action.fact)
+                    self.telling.tell(action.fact)
                 case Write() if action.frame.type != OBSERVATION:
-                    self._discards.add(action.frame.frame_num, action.frame.session_id, self._why())
+                    self.discards.add(action.frame.frame_num, action.frame.session_id, self.why())
                 case _:
-                    self._discards.tell()
+                    self.discards.tell()
                     kept.append(action)
         for key in {action.key for action in kept}:
             batch.actions[:0] = self._condensed([action for action in kept if action.key == key])
@@ -177,9 +171,9 @@ class Handoff:
         """Leave out what was kept from `start` on, and count the frames."""
         for action in kept[start:]:
             if isinstance(action, Write):
-                self._discards.tell()
-                self._discards.add(action.frame.frame_num, action.frame.session_id, self._why())
-                self._discards.tell()
+                self.discards.tell()
+                self.discards.add(action.frame.frame_num, action.frame.session_id, self.why())
+                self.discards.tell()
         del kept[start:]
 
     def _give_back(self, older: Batch) -> None:
@@ -191,9 +185,9 @@ class Handoff:
         self._release(older.size, older.pieces[len(shared) :])
 
     def _release(self, size: int, pieces: list[Piece]) -> None:
-        self._buffer.done(size)
+        self.buffer.done(size)
         for piece in pieces:
-            self._buffer.give_back(piece.segment, 1)
+            self.buffer.give_back(piece.segment, 1)
 
 
 def _copied(action: Write | WriteHead) -> Write | WriteHead:

@@ -83,49 +83,35 @@ def advance(slot: Slot, happening: Happening) -> Slot:
     return _NEXT[slot][happening]
 
 
-@dataclass(frozen=True, slots=True)
-class Observers:
-    """Whom the stream is told of, and callbacks for what happens to files."""
+@dataclass(eq=False)
+class StreamFiles:
+    """The files of one acquisition after another, one open at a time. For the writer's thread.
 
+    The files of a stream share `board` and `patience`. No callback may block.
+    """
+
+    folder: DataFolder
+    sync_interval: float
+    log: logging.Logger
+    pulse: Pulse
     ledger: Ledger
     telling: Telling
+    patience: Patience
+    board: Board
     published: Callable[[FileFacts], None] = lambda _: None
     left: Callable[[str, Left | None], None] = lambda _name, _left: None
     """A staged file could not be published, and this is what should be in it; None if only its name is too many."""
     healed: Callable[[], None] = lambda: None
     """The disk works again."""
     changed: Callable[[], None] = lambda: None
-    """People wait for a change in `state`."""
+    """People wait for a change on the board."""
+    clock: Clock = SYSTEM
 
-
-class StreamFiles:
-    """The files of one acquisition after another, one open at a time. For the writer's thread."""
-
-    def __init__(
-        self,
-        folder: DataFolder,
-        sync_interval: float,
-        log: logging.Logger,
-        pulse: Pulse,
-        *,
-        observers: Observers,
-        patience: Patience,
-        board: Board,
-        clock: Clock = SYSTEM,
-    ) -> None:
-        """Make one; no callback of `observers` may block. The files of a stream share `board` and `patience`."""
-        self._folder = folder
-        self._sync_interval = sync_interval
-        self._log = log
-        self._pulse = pulse
-        self._clock = clock
-        self._ledger = observers.ledger
-        self._tell = observers
-        self._patience = patience
-        self._board = board
-        self._discards = Discards(observers.telling)
+    def __post_init__(self) -> None:
+        """Begin with no file."""
+        self.discards = Discards(self.telling)
         self._wanted: FileId | None = None
-        self._acquired = Acquired(self._clock.utc())
+        self._acquired = Acquired(self.clock.utc())
         self._file: StagedFile | None = None
         self._slot = Slot.CLOSED
         self._tally = Tally()
@@ -163,10 +149,10 @@ class StreamFiles:
 
     def sync_if_due(self) -> None:
         """Bring the file to the disk if it has not been for the sync interval; one that cannot be is let go."""
-        if self._clock.monotonic() < (self.sync_due() or float("inf")):
+        if self.clock.monotonic() < (self.sync_due() or float("inf")):
             return
         try:
-            with self._pulse.waiting_for("the disk"):
+            with self.pulse.waiting_for("the disk"):
                 self._sync()
         except OSError as error:
             self._break(error)
@@ -176,7 +162,7 @@ class StreamFiles:
 
     def sync_due(self) -> float | None:
         """Return the monotonic second at which `sync_if_due` matters next; None while all is on the disk."""
-        return self._synced + self._sync_interval if self._slot is Slot.OPEN and self._unsynced else None
+        return self._synced + self.sync_interval if self._slot is Slot.OPEN and self._unsynced else None
 
     def close(self, reason: CloseReason) -> None:
         """Publish the file. One that cannot be is left to recovery: it is one file, and not the disk."""
@@ -187,15 +173,15 @@ class StreamFiles:
 
     def finish(self) -> None:
         """Tell of what is not told yet."""
-        self._discards.tell()
+        self.discards.tell()
 
     def _give_way(self) -> None:
         """Discard the gathered frames: not even a new file takes them, and there is no time left."""
         self._let_go_broken()
         frames = [frame for frame in self._gathered if not isinstance(frame, Copy)]
         for frame in frames:
-            self._discards.add(frame.frame_num, self._acquired.session_id, self._patience.why)
-        self._board.unwritten += len(frames)
+            self.discards.add(frame.frame_num, self._acquired.session_id, self.patience.why)
+        self.board.unwritten += len(frames)
         self._gathered.clear()
         self._gathered_size = 0
 
@@ -221,7 +207,7 @@ class StreamFiles:
 
     def _append(self, file: StagedFile) -> None:
         before, recorded = file.frames, self._tally.recorded
-        self._ledger.write()  # what is lost before these frames: once they are in a file, nobody finds it again
+        self.ledger.write()  # what is lost before these frames: once they are in a file, nobody finds it again
         try:
             file.append(self._gathered)
         finally:
@@ -233,9 +219,9 @@ class StreamFiles:
         """Return the file that the gathered frames go to."""
         if self._wanted is None or self._slot is not Slot.WANTED:
             raise RuntimeError("a frame to write and no file that it belongs to")
-        file = self._file = StagedFile(self._folder, self._wanted)
+        file = self._file = StagedFile(self.folder, self._wanted)
         self._slot = advance(self._slot, Happening.MADE)
-        self._tally, self._synced = Tally(), self._clock.monotonic()
+        self._tally, self._synced = Tally(), self.clock.monotonic()
         if self._head is not None and not isinstance(self._gathered[0], Copy | Kept):
             self._gathered.insert(0, self._head)
         return file
@@ -243,18 +229,18 @@ class StreamFiles:
     def _sync(self) -> None:
         if self._file is None:
             return
-        self._ledger.write(sync=True)
+        self.ledger.write(sync=True)
         self._file.sync()
-        self._synced, self._unsynced = self._clock.monotonic(), False
+        self._synced, self._unsynced = self.clock.monotonic(), False
 
     def _break(self, error: OSError) -> None:
         """Take note that a call failed of the file, if there is one."""
-        self._patience.why = str(error)
+        self.patience.why = str(error)
         if self._file is not None:
             self._slot = advance(self._slot, Happening.FAILED)
             if self._tally.recorded:  # not for each new file that a full disk does not take
                 extra = {"path": self._file.wanted.path, "why": str(error)}
-                self._log.warning("a file fails, the next frames go to another", extra=extra)
+                self.log.warning("a file fails, the next frames go to another", extra=extra)
 
     def _let_go_broken(self) -> None:
         if self._slot is Slot.BROKEN and self._file is not None:
@@ -264,14 +250,14 @@ class StreamFiles:
         """Publish the file, or remove it if no frame was recorded in it; what fails twice is left to recovery."""
         for attempt in range(ATTEMPTS):
             try:
-                with self._pulse.waiting_for("the disk"):
+                with self.pulse.waiting_for("the disk"):
                     self._publish(file, reason)
             except OSError as error:
-                self._patience.why = str(error)
+                self.patience.why = str(error)
                 if error.errno in HOPELESS or isinstance(error, ChangedOnDiskError):
                     break
                 if attempt + 1 < ATTEMPTS:
-                    self._clock.sleep(RETRY_FIRST)
+                    self.clock.sleep(RETRY_FIRST)
             else:
                 self._gone(file)
                 return
@@ -281,7 +267,7 @@ class StreamFiles:
         if not self._tally.recorded:
             file.discard()
             return
-        self._ledger.write(sync=True)
+        self.ledger.write(sync=True)
         file.publish(lambda published: self._tell_published(file, published, reason))
 
     def _leave(self, file: StagedFile) -> None:
@@ -289,38 +275,38 @@ class StreamFiles:
         self._gone(file)
         file.close()
         if file.settled:  # only its staged name is too many
-            self._tell.left(file.path.name, None)
+            self.left(file.path.name, None)
             return
         if not self._tally.recorded:  # it is recovered like others, and found empty
             return
-        self._log.error(
+        self.log.error(
             "left unpublished",
-            extra={"path": file.wanted.path, "frames": file.frames, "why": self._patience.why},
+            extra={"path": file.wanted.path, "frames": file.frames, "why": self.patience.why},
         )
-        left = self._tally.left(self._facts(file, file.wanted), self._patience.why)
-        self._ledger.note(left)
-        self._tell.left(file.path.name, left)
+        left = self._tally.left(self._facts(file, file.wanted), self.patience.why)
+        self.ledger.note(left)
+        self.left(file.path.name, left)
 
     def _gone(self, file: StagedFile) -> None:
         """Take note that there is no file any more; where one failed another is wanted."""
         self._file = None
         self._slot = advance(self._slot, Happening.LET_GO)
-        if self._board.state.current is not None and self._board.state.current.path == file.wanted.path:
-            self._board.state = replace(self._board.state, current=None)
-        self._tell.changed()
+        if self.board.state.current is not None and self.board.state.current.path == file.wanted.path:
+            self.board.state = replace(self.board.state, current=None)
+        self.changed()
 
     def _tell_opened(self, file: StagedFile) -> None:
-        self._log.info("file opened", extra={"path": file.wanted.path})
-        self._ledger.note(Opened(path=file.wanted.path))
-        self._tell.changed()
+        self.log.info("file opened", extra={"path": file.wanted.path})
+        self.ledger.note(Opened(path=file.wanted.path))
+        self.changed()
 
     def _tell_published(self, file: StagedFile, published: FileId, reason: CloseReason) -> None:
         """Tell of a file that has its final name on the disk."""
-        last = Last(self._facts(file, published), self._clock.utc(), reason)
-        self._board.state = replace(self._board.state, last=last, files=self._board.state.files + 1)
-        self._ledger.note(self._tally.published(last))
-        self._ledger.write(sync=True)
-        self._log.info(
+        last = Last(self._facts(file, published), self.clock.utc(), reason)
+        self.board.state = replace(self.board.state, last=last, files=self.board.state.files + 1)
+        self.ledger.note(self._tally.published(last))
+        self.ledger.write(sync=True)
+        self.log.info(
             "file published",
             extra={
                 "path": last.file.path,
@@ -330,7 +316,7 @@ class StreamFiles:
                 "reason": reason.value,
             },
         )
-        self._tell.published(last.file)
+        self.published(last.file)
 
     def _facts(self, file: StagedFile, called: FileId) -> FileFacts:
         return self._tally.facts(called.path, file, self._acquired)
@@ -351,45 +337,45 @@ class StreamFiles:
         self._gathered_size = sum(frame.size for frame in self._gathered)
         self._tally.add(done, self._arrived)
         self._unsynced = True
-        self._board.state = replace(
-            self._board.state,
+        self.board.state = replace(
+            self.board.state,
             current=Current(file.wanted.path, self._acquired.opened, file.frames, file.size),
-            frames=self._board.state.frames + len(done),
-            size=self._board.state.size + sum(frame.size for frame in done),
+            frames=self.board.state.frames + len(done),
+            size=self.board.state.size + sum(frame.size for frame in done),
         )
 
     def _retry(self, step: Callable[[], None]) -> bool:
         """Take `step` until it succeeds; return False if it does not, and must not be waited for any longer."""
         while True:
-            if self._patience.may_try():
+            if self.patience.may_try():
                 try:
-                    with self._pulse.waiting_for("the disk"):
+                    with self.pulse.waiting_for("the disk"):
                         step()
                 except OSError as error:
                     self._note_trouble(error)
                 else:
                     self._note_success()
                     return True
-            if self._patience.must_give_up():
+            if self.patience.must_give_up():
                 return False
-            self._pulse.beat()
-            self._patience.wait()
+            self.pulse.beat()
+            self.patience.wait()
 
     def _note_trouble(self, error: OSError) -> None:
         trouble = f"writing fails: {error.strerror or error}"
-        self._patience.failed(error)
-        if trouble != self._board.state.trouble:
-            self._log.error("the disk fails, the sender is held back", extra={"why": str(error)})
-            self._ledger.note(Trouble(why=str(error)))
-        self._ledger.write()
-        self._board.state = replace(self._board.state, trouble=trouble)
-        self._tell.changed()
+        self.patience.failed(error)
+        if trouble != self.board.state.trouble:
+            self.log.error("the disk fails, the sender is held back", extra={"why": str(error)})
+            self.ledger.note(Trouble(why=str(error)))
+        self.ledger.write()
+        self.board.state = replace(self.board.state, trouble=trouble)
+        self.changed()
 
     def _note_success(self) -> None:
-        self._patience.over()
-        if self._board.state.trouble is not None:
-            self._tell.healed()
-            self._log.warning("the disk works again", extra={"after": self._board.state.trouble})
-            self._ledger.note(TroubleOver(after=self._board.state.trouble))
-            self._board.state = replace(self._board.state, trouble=None)
-            self._tell.changed()
+        self.patience.over()
+        if self.board.state.trouble is not None:
+            self.healed()
+            self.log.warning("the disk works again", extra={"after": self.board.state.trouble})
+            self.ledger.note(TroubleOver(after=self.board.state.trouble))
+            self.board.state = replace(self.board.state, trouble=None)
+            self.changed()

@@ -21,7 +21,7 @@ from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder, UnusableFolderError
 from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.ledger.memory import Memory
-from timestream_aggregator.parts import assemble
+from timestream_aggregator.parts import Parts
 from timestream_aggregator.recovery.recovery import Recovery
 from timestream_api.settings import RecorderSettings
 
@@ -262,7 +262,7 @@ def test_no_bytes_in_its_own_folder_end_a_start_or_lead_outside(
     whole = {data for data in staged.values() if data.startswith(WHOLE)}
 
     with suppress(UnusableFolderError):
-        parts = assemble(RecorderSettings(data_dir=root, stream_id="crate1"), LOG)
+        parts = Parts(RecorderSettings(data_dir=root, stream_id="crate1"), LOG)
         try:
             parts.recovery.run()
             parts.recovery.run()

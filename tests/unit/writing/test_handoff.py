@@ -14,7 +14,7 @@ from timestream_aggregator.core.actions import Close, Note, Open, Write, WriteHe
 from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.g3.parser import Frame
 from timestream_aggregator.ledger.file import Ledger, lines
-from timestream_aggregator.ledger.telling import Discards, Telling
+from timestream_aggregator.ledger.telling import Telling
 from timestream_aggregator.writing.handoff import Batch, Handoff, Piece, PutAside, Step
 from timestream_api.ledger import Gap, Loss, Quarantined
 from timestream_api.report import CloseReason
@@ -63,7 +63,7 @@ class Rig:
 def rig(tmp_path: Path) -> Iterator[Rig]:
     clock, buffer, ledger = TurnedClock(), Buffer(4 << 20), Ledger(tmp_path, "test", LOG)
     telling = Telling(ledger, LOG)
-    handoff = Handoff(buffer, Discards(telling), telling, why=lambda: "hangs", max_stall=60, clock=clock)
+    handoff = Handoff(buffer, telling, why=lambda: "hangs", max_stall=60, clock=clock)
     yield Rig(tmp_path, clock, buffer, ledger, handoff)
     ledger.close()
 

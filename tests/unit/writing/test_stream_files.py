@@ -20,7 +20,7 @@ from timestream_aggregator.disk.layout import OWN_FOLDER
 from timestream_aggregator.ledger.file import Ledger, lines
 from timestream_aggregator.ledger.telling import Telling
 from timestream_aggregator.writing.patience import Patience
-from timestream_aggregator.writing.stream_files import Happening, Observers, Slot, StreamFiles, advance
+from timestream_aggregator.writing.stream_files import Happening, Slot, StreamFiles, advance
 from timestream_aggregator.writing.tally import Acquired, Board
 from timestream_api.ledger import Fact, Left, Loss
 from timestream_api.report import CloseReason, LossCause
@@ -82,11 +82,8 @@ def output_on(root: Path, disk: Disk) -> StreamFiles:
     log = logging.getLogger("test")
     ledger = Ledger(root, "test", log, disk)
     LEDGERS.append(ledger)
-    observers = Observers(ledger, Telling(ledger, log))
-    patience = Patience(600)
-    return StreamFiles(
-        folder, 0.0, log, Pulse("writer"), observers=observers, patience=patience, board=Board()
-    )
+    telling = Telling(ledger, log)
+    return StreamFiles(folder, 0.0, log, Pulse("writer"), ledger, telling, Patience(600), Board())
 
 
 def told(root: Path) -> list[str]:
@@ -121,7 +118,7 @@ def test_a_full_disk_holds_on_publishes_what_there_is_and_goes_on_in_a_new_file(
     writing.start()
     assert disk.full.wait(5)
     time.sleep(0.1)
-    assert "No space left" in (output._board.state.trouble or "")
+    assert "No space left" in (output.board.state.trouble or "")
     disk.room = 10_000
     writing.join(10)
     output.close(CloseReason.GAP)
@@ -130,7 +127,7 @@ def test_a_full_disk_holds_on_publishes_what_there_is_and_goes_on_in_a_new_file(
     assert list(files) == [f"{WANTED.base.stem}_000.g3", f"{WANTED.base.stem}_001.g3"]
     assert all(data.startswith(HEAD) for data in files.values())
     assert b"".join(data.removeprefix(HEAD) for data in files.values()) == b"".join(f.data for f in frames)
-    assert (output._board.state.trouble, output._board.state.frames, output._board.state.files) == (
+    assert (output.board.state.trouble, output.board.state.frames, output.board.state.files) == (
         None,
         6,
         2,
@@ -171,8 +168,8 @@ def test_a_failed_sync_ends_the_file_and_the_next_frames_get_another(tmp_path: P
     output.close(CloseReason.END)
 
     assert list(published(tmp_path).values()) == [HEAD + b"one;", HEAD + b"two;"]
-    assert output._board.state.last is not None
-    assert output._board.state.last.reason is CloseReason.END
+    assert output.board.state.last is not None
+    assert output.board.state.last.reason is CloseReason.END
 
 
 def test_when_it_has_to_stop_and_the_disk_takes_nothing_it_says_how_many_frames_that_are(
@@ -182,11 +179,11 @@ def test_when_it_has_to_stop_and_the_disk_takes_nothing_it_says_how_many_frames_
     output.open(WANTED, Acquired(SYSTEM.utc()))
     for data in (b"one;", b"two;", b"three;"):
         output.write(Frame(data))
-    output._patience.stop(0.3)
+    output.patience.stop(0.3)
     output.flush()
     output.finish()
 
-    assert output._board.unwritten == 1
+    assert output.board.unwritten == 1
     assert list(published(tmp_path).values()) == [b"one;two;"]
     assert [(fact.count, fact.cause, fact.why) for fact in facts(tmp_path, Loss)] == [
         (1, "Disk", "[Errno 28] No space left on device")
@@ -208,7 +205,7 @@ def test_a_file_that_cannot_be_published_stays_staged_with_all_its_bytes(tmp_pat
     output.write(Frame(b"one;"))
     output.flush()
     disk.closed = True
-    output._patience.stop(0.0)
+    output.patience.stop(0.0)
     output.close(CloseReason.STOPPED)
 
     assert [(fact.frames, fact.bytes) for fact in facts(tmp_path, Left)] == [(1, 4)]
@@ -284,7 +281,7 @@ def test_a_file_that_fails_while_others_do_not_is_left_and_the_frames_go_on_in_a
 ) -> None:
     disk = StaleFile(number)
     output = output_on(tmp_path, disk)
-    output._patience.stop(0.0)  # whoever waits for this disk discards at once
+    output.patience.stop(0.0)  # whoever waits for this disk discards at once
     output.open(WANTED, Acquired(SYSTEM.utc()))
     output.write(Frame(b"one;"))
     output.flush()

@@ -7,15 +7,13 @@ anybody.
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Final
 
 from timestream_aggregator.buffer import NoMore
 from timestream_aggregator.clock import HEALTHY, SYSTEM, Clock, utc
-from timestream_aggregator.core.progress import Snapshot, State
 from timestream_aggregator.parts import Parts
-from timestream_aggregator.writing.tally import FilesState, Last
 from timestream_api import report as api
 from timestream_api.ledger import Duplicate, Gap, Joined, Started
 from timestream_api.settings import RecorderSettings
@@ -130,7 +128,7 @@ class Recorder:
     def report(self) -> api.Report:
         """Return what there is to say now."""
         seen, output = self._parts.framer.state, self._parts.board.state
-        read_back, memory = self._parts.readback.state, self._parts.ledger.memory
+        read_back, memory, last = self._parts.readback.state, self._parts.ledger.memory, output.last
         return api.Report(
             time=self._clock.utc(),
             started_at=self._started_at,
@@ -138,9 +136,9 @@ class Recorder:
             pod=os.environ.get("POD_NAME"),
             node=os.environ.get("NODE_NAME"),
             connection=self._connection(seen.last_frame),
-            acquisition=_acquisition(seen.acquisition),
-            current_file=_current(output),
-            last_file=output.last and _last(output.last, read_back.outcomes),
+            acquisition=seen.acquisition,
+            current_file=output.current,
+            last_file=last and last.model_copy(update={"verified": read_back.outcomes.get(last.path)}),
             totals=_sum(self._parts.before, self._parts.recovery.content, self.since_start()).model_copy(
                 update={"bad_files": memory.totals.bad_files}  # those that nobody has acknowledged
             ),
@@ -212,41 +210,4 @@ class Recorder:
 def _sum(*parts: api.Totals) -> api.Totals:
     return api.Totals(
         **{name: sum(getattr(part, name) for part in parts) for name in api.Totals.model_fields}
-    )
-
-
-def _acquisition(snapshot: Snapshot) -> api.AcquisitionReport | None:
-    if snapshot.state is State.IDLE:
-        return None
-    now = snapshot.acquisition
-    return api.AcquisitionReport(
-        base_name=now.file.base.stem
-        if not now.file.base.folder
-        else f"{now.file.base.folder}/{now.file.base.stem}",
-        session=now.session_id,
-        stream_id=now.stream_id,
-        started=utc(now.started.wall),
-        frames=now.frames,
-        bytes=now.bytes,
-        lost=now.lost,
-        missed=now.missed,
-        first_frame_num=now.first_frame_num,
-        last_frame_num=now.last_frame_num,
-    )
-
-
-def _current(output: FilesState) -> api.CurrentFile | None:
-    now = output.current
-    return now and api.CurrentFile(path=now.path, opened=now.opened, frames=now.frames, bytes=now.size)
-
-
-def _last(last: Last, outcomes: Mapping[str, bool]) -> api.LastFile:
-    return api.LastFile(
-        path=last.file.path,
-        frames=last.file.frames,
-        bytes=last.file.bytes,
-        crc32c=last.file.crc32c,
-        closed=last.closed,
-        reason=last.reason,
-        verified=outcomes.get(last.file.path),
     )

@@ -4,7 +4,6 @@ What each frame means for the acquisitions that are open; what these make of it 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from enum import IntEnum
 from typing import Final
 
@@ -12,12 +11,12 @@ from timestream_aggregator.core.actions import Action, Moment, Note, Noted
 from timestream_aggregator.core.files import Acquisition, Rules
 from timestream_aggregator.core.naming import Base
 from timestream_aggregator.core.numbering import Session, duplicate
-from timestream_aggregator.core.progress import Snapshot, State
+from timestream_aggregator.core.progress import State
 from timestream_aggregator.core.replay import Replay
 from timestream_aggregator.core.sessions import EarlierRun, KnownSession, Sessions
 from timestream_aggregator.g3.parser import Frame
 from timestream_api.ledger import Duplicate, UnknownFlowControl
-from timestream_api.report import CloseReason
+from timestream_api.report import AcquisitionReport, CloseReason
 
 PIPELINE_INFO: Final = "P"
 
@@ -103,9 +102,9 @@ class Recording:
         told = self._sessions.settle() if reason is CloseReason.STOPPED else []
         return [*self._note(told), *self._end(list(self._open), reason)]
 
-    def snapshot(self) -> Snapshot:
-        """Return how things are with the acquisition that got a frame last, as a copy."""
-        return Snapshot(self._last.state, replace(self._last.progress))
+    def report(self) -> AcquisitionReport | None:
+        """Return how things are with the acquisition that got a frame last, unless it is over."""
+        return None if self._last.state is State.IDLE else self._last.progress.report()
 
     def _end(self, acquisitions: Iterable[Acquisition], reason: CloseReason) -> list[Action]:
         actions = [action for each in acquisitions for action in each.finish(reason)]

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
 from timestream_aggregator.core.actions import Moment
 from timestream_aggregator.core.naming import Base, FileId
+from timestream_api.report import AcquisitionReport
 
 
 class State(StrEnum):
@@ -62,13 +64,20 @@ class Progress:
     first_frame_num: int | None = None
     last_frame_num: int | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """For the report. While the state is idle, `acquisition` is the one before."""
-
-    state: State
-    acquisition: Progress
+    def report(self) -> AcquisitionReport:
+        """Return what there is to say of it now."""
+        return AcquisitionReport(
+            base_name=f"{self.file.base.folder}/{self.file.base.stem}",
+            session=self.session_id,
+            stream_id=self.stream_id,
+            started=datetime.fromtimestamp(self.started.wall, UTC),
+            frames=self.frames,
+            bytes=self.bytes,
+            lost=self.lost,
+            missed=self.missed,
+            first_frame_num=self.first_frame_num,
+            last_frame_num=self.last_frame_num,
+        )
 
 
 NOTHING_YET: Final = Progress(FileId(Base("", ""), 0), None, None, Moment(0, 0), Moment(0, 0), Moment(0, 0))

@@ -26,13 +26,12 @@ from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
 from timestream_aggregator.core.acquisition import Recording
 from timestream_aggregator.core.actions import Action, Note, Noted, Write
 from timestream_aggregator.core.files import Rules
-from timestream_aggregator.core.progress import Snapshot
 from timestream_aggregator.core.replay import NEVER_REPLAYED, Oddities
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.writing.handoff import Batch, Handoff, Piece, PutAside
 from timestream_api import ledger as facts
-from timestream_api.report import CloseReason, LastPutAside
+from timestream_api.report import AcquisitionReport, CloseReason, LastPutAside
 from timestream_api.settings import RecorderSettings
 
 LOOK_UP: Final = 1.0  # seconds between two rounds of the loop, at most
@@ -58,7 +57,7 @@ class Upstream(Protocol):
 class FramerState:
     """What the framer knows, for the report."""
 
-    acquisition: Snapshot
+    acquisition: AcquisitionReport | None
     notes: Mapping[type[Noted], int]
     """How many there were of each kind; of `Joined`, how many frames came before."""
     quarantined: int = 0
@@ -260,7 +259,7 @@ class Framer:
 
     def _look(self) -> FramerState:
         return FramerState(
-            self._recording.snapshot(),
+            self._recording.report(),
             dict(self._notes),
             self._quarantined,
             self._last_frame,

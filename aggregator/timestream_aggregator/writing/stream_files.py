@@ -9,11 +9,12 @@ the frames either the writer waits here, the buffer fills, and the sender is hel
 import errno
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from timestream_aggregator.clock import SYSTEM, Clock, Pulse
+from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
+from timestream_aggregator.core.actions import Open
 from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.core.naming import FileId
 from timestream_aggregator.disk.folder import DataFolder
@@ -21,18 +22,9 @@ from timestream_aggregator.disk.staged import ChangedOnDiskError, StagedFile
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.telling import Discards, Telling
 from timestream_aggregator.writing.patience import RETRY_FIRST, Patience
-from timestream_aggregator.writing.tally import (
-    Acquired,
-    Board,
-    Copy,
-    Current,
-    Kept,
-    Last,
-    Recordable,
-    Tally,
-)
+from timestream_aggregator.writing.tally import Board, Copy, Kept, Recordable, Tally
 from timestream_api.ledger import Left, Opened, Trouble, TroubleOver
-from timestream_api.report import CloseReason
+from timestream_api.report import CloseReason, CurrentFile, LastFile
 
 GATHER: Final = 1 << 20  # bytes after which gathered frames are written even if more are at hand
 ATTEMPTS: Final = 2  # at publishing a file, before it is left
@@ -106,12 +98,11 @@ class StreamFiles:
     changed: Callable[[], None] = lambda: None
     """People wait for a change on the board."""
     clock: Clock = SYSTEM
+    _asked: Open = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin with no file."""
         self.discards = Discards(self.telling)
-        self._wanted: FileId | None = None
-        self._acquired = Acquired(self.clock.utc())
         self._file: StagedFile | None = None
         self._slot = Slot.CLOSED
         self._tally = Tally()
@@ -126,10 +117,10 @@ class StreamFiles:
         """Take note that the frames that follow arrived `at` that Unix time. All before are written."""
         self._arrived = at
 
-    def open(self, wanted: FileId, acquired: Acquired) -> None:
-        """Let the next frames go to a new file, `wanted` or the next number that is free."""
+    def open(self, asked: Open) -> None:
+        """Let the next frames go to a new file, the one that is `asked` for or the next number that is free."""
         self._slot = advance(self._slot, Happening.ASKED)
-        self._wanted, self._acquired, self._head = wanted, acquired, None
+        self._asked, self._head = asked, None
 
     def begin_with(self, head: bytes) -> None:
         """Begin the file with a frame that stands in an earlier one."""
@@ -180,7 +171,7 @@ class StreamFiles:
         self._let_go_broken()
         frames = [frame for frame in self._gathered if not isinstance(frame, Copy)]
         for frame in frames:
-            self.discards.add(frame.frame_num, self._acquired.session_id, self.patience.why)
+            self.discards.add(frame.frame_num, self._asked.session_id, self.patience.why)
         self.board.unwritten += len(frames)
         self._gathered.clear()
         self._gathered_size = 0
@@ -217,9 +208,9 @@ class StreamFiles:
 
     def _new_file(self) -> StagedFile:
         """Return the file that the gathered frames go to."""
-        if self._wanted is None or self._slot is not Slot.WANTED:
+        if self._slot is not Slot.WANTED:
             raise RuntimeError("a frame to write and no file that it belongs to")
-        file = self._file = StagedFile(self.folder, self._wanted)
+        file = self._file = StagedFile(self.folder, self._asked.file)
         self._slot = advance(self._slot, Happening.MADE)
         self._tally, self._synced = Tally(), self.clock.monotonic()
         if self._head is not None and not isinstance(self._gathered[0], Copy | Kept):
@@ -302,24 +293,23 @@ class StreamFiles:
 
     def _tell_published(self, file: StagedFile, published: FileId, reason: CloseReason) -> None:
         """Tell of a file that has its final name on the disk."""
-        last = Last(self._facts(file, published), self.clock.utc(), reason)
-        self.board.state = replace(self.board.state, last=last, files=self.board.state.files + 1)
-        self.ledger.note(self._tally.published(last))
-        self.ledger.write(sync=True)
-        self.log.info(
-            "file published",
-            extra={
-                "path": last.file.path,
-                "frames": last.file.frames,
-                "bytes": last.file.bytes,
-                "crc32c": last.file.crc32c,
-                "reason": reason.value,
-            },
+        facts = self._facts(file, published)
+        last = LastFile(
+            path=facts.path,
+            frames=facts.frames,
+            bytes=facts.bytes,
+            crc32c=facts.crc32c,
+            closed=self.clock.utc(),
+            reason=reason,
         )
-        self.published(last.file)
+        self.board.state = replace(self.board.state, last=last, files=self.board.state.files + 1)
+        self.ledger.note(self._tally.published(facts, reason))
+        self.ledger.write(sync=True)
+        self.log.info("file published", extra=last.model_dump(mode="json", exclude={"closed", "verified"}))
+        self.published(facts)
 
     def _facts(self, file: StagedFile, called: FileId) -> FileFacts:
-        return self._tally.facts(called.path, file, self._acquired)
+        return self._tally.facts(called.path, file, self._asked)
 
     def _gather(self, frame: Recordable) -> None:
         self._gathered.append(frame)
@@ -339,7 +329,9 @@ class StreamFiles:
         self._unsynced = True
         self.board.state = replace(
             self.board.state,
-            current=Current(file.wanted.path, self._acquired.opened, file.frames, file.size),
+            current=CurrentFile(
+                path=file.wanted.path, opened=utc(self._asked.at.wall), frames=file.frames, bytes=file.size
+            ),
             frames=self.board.state.frames + len(done),
             size=self.board.state.size + sum(frame.size for frame in done),
         )

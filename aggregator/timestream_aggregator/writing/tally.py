@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
 from timestream_aggregator.clock import utc
+from timestream_aggregator.core.actions import Open
 from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.disk.staged import StagedFile
 from timestream_api import ledger
-from timestream_api.report import CloseReason
+from timestream_api.report import CloseReason, CurrentFile, LastFile
 
 
 class Recordable(Protocol):
@@ -50,39 +50,11 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Acquired:
-    """What a file takes from its acquisition: the time of the frame that opened it, session and stream."""
-
-    opened: datetime
-    session_id: int | None = None
-    stream_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Current:
-    """The file that is being written."""
-
-    path: str
-    opened: datetime
-    frames: int = 0
-    size: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Last:
-    """The file published last."""
-
-    file: FileFacts
-    closed: datetime
-    reason: CloseReason
-
-
-@dataclass(frozen=True, slots=True)
 class FilesState:
     """What has been written so far; replaced as a whole, so that other threads may look at it."""
 
-    current: Current | None = None
-    last: Last | None = None
+    current: CurrentFile | None = None
+    last: LastFile | None = None
     files: int = 0
     frames: int = 0
     size: int = 0
@@ -119,19 +91,17 @@ class Tally:
             self.last_time = at
             self.first_time = at if self.first_time is None else self.first_time
 
-    def facts(self, path: str, file: StagedFile, acquired: Acquired) -> FileFacts:
+    def facts(self, path: str, file: StagedFile, asked: Open) -> FileFacts:
         """Return what is in the file, which is to be called `path` or is already."""
         numbers = self.first_frame_num, self.last_frame_num
-        return FileFacts(
-            path, file.size, file.frames, file.crc, acquired.session_id, *numbers, acquired.stream_id
-        )
+        return FileFacts(path, file.size, file.frames, file.crc, asked.session_id, *numbers, asked.stream_id)
 
-    def published(self, last: Last) -> ledger.Published:
+    def published(self, file: FileFacts, reason: CloseReason) -> ledger.Published:
         """Return what the ledger is told when the file is published."""
         return ledger.Published(
-            **last.file.line(),
-            repeated=last.file.frames - self.recorded,
-            reason=last.reason,
+            **file.line(),
+            repeated=file.frames - self.recorded,
+            reason=reason,
             first_frame_time=utc(self.first_time or 0),
             last_frame_time=utc(self.last_time or 0),
         )

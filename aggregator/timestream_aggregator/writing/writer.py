@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
+from timestream_aggregator.clock import SYSTEM, Clock, Pulse
 from timestream_aggregator.core.actions import Close, Note, Open, Write, WriteHead
 from timestream_aggregator.core.files import OBSERVATION
 from timestream_aggregator.disk.quarantine import Kept, Quarantine
@@ -16,7 +16,7 @@ from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.telling import Telling
 from timestream_aggregator.writing.handoff import Handoff, PutAside, Step
 from timestream_aggregator.writing.stream_files import StreamFiles
-from timestream_aggregator.writing.tally import Acquired, Board
+from timestream_aggregator.writing.tally import Board
 from timestream_api import ledger as facts
 from timestream_api.report import CloseReason
 
@@ -82,8 +82,7 @@ class Writer:
             case Write():
                 self.outputs[action.key].write(action.frame, observation=action.frame.type == OBSERVATION)
             case Open():
-                acquired = Acquired(utc(action.at.wall), action.session_id, action.stream_id)
-                self.outputs[action.key].open(action.file, acquired)
+                self.outputs[action.key].open(action)
             case WriteHead():
                 self.outputs[action.key].begin_with(action.data)
             case Close():

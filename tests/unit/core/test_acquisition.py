@@ -14,7 +14,7 @@ from timestream_aggregator.core.progress import Event, IllegalTransitionError, S
 from timestream_aggregator.core.sessions import KnownSession
 from timestream_aggregator.g3.parser import Frame, Parser
 from timestream_api.ledger import Line, Loss, Renamed, UnknownFlowControl, decode
-from timestream_api.report import CloseReason, LossCause
+from timestream_api.report import AcquisitionReport, CloseReason, LossCause
 from timestream_api.settings import RecorderSettings
 from timestream_api.values import Layout
 
@@ -345,7 +345,7 @@ def test_a_loss_while_disconnected_is_noted_when_the_session_goes_on() -> None:
 @pytest.mark.parametrize(
     ("happens", "cause"),
     [
-        (Recording.snapshot, LossCause.SENDER),
+        (Recording.report, LossCause.SENDER),
         (Recording.connected, LossCause.RECONNECT),
         (Recording.damaged, LossCause.DAMAGED),
     ],
@@ -368,7 +368,7 @@ def test_what_a_session_sent_while_no_recorder_ran_is_counted_from_what_the_last
     desk.receive(make("O0", session=7, num=0))
 
     assert loss(desk, 14) == LossCause.RESTART
-    assert desk.recording.snapshot().acquisition.lost == 3
+    assert report(desk).lost == 3
 
 
 def test_a_scan_that_comes_again_is_noted_and_not_written_again() -> None:
@@ -393,37 +393,43 @@ def test_a_scan_that_has_an_old_number_and_is_another_frame_is_written_and_count
 def test_an_acquisition_counts_the_frames_that_it_lacks_also_ahead_of_its_first() -> None:
     desk = Decisions()
     desk.all(make("S1", session=7, num=1), make("S5", session=7, num=5))
-    first = desk.recording.snapshot().acquisition.lost
+    first = report(desk).lost
     desk.finish()
     desk.receive(make("S8", session=7, num=8), at=60)
 
-    assert (first, desk.recording.snapshot().acquisition.lost) == (3, 2)
+    assert (first, report(desk).lost) == (3, 2)
 
 
-def test_the_snapshot_tells_acquisition_and_file() -> None:
+def report(desk: Decisions) -> AcquisitionReport:
+    told = desk.recording.report()
+    assert told is not None
+    return told
+
+
+def test_the_report_tells_of_the_acquisition_over_all_its_files_and_of_none_that_is_over() -> None:
     desk = Decisions(Rules(time_per_file=3, frame_gap=5))
     head, one, two = make("O", session=7, num=0), make("S1", session=7, num=1), make("S2", session=7, num=2)
+    assert desk.recording.report() is None
     desk.all(head, one)
     desk.receive(two, at=3.5)
 
-    snapshot = desk.recording.snapshot()
-    so_far = snapshot.acquisition
+    so_far = report(desk)
+    desk.finish()
 
-    assert snapshot.state is State.RECORDING
-    assert so_far.file.path == f"{FIRST}_001.g3"
+    assert so_far.base_name == FIRST
     assert (so_far.frames, so_far.bytes) == (3, head.size + one.size + two.size)
-    assert so_far.file_bytes == head.size + two.size
     assert (so_far.first_frame_num, so_far.last_frame_num) == (0, 2)
-    assert (so_far.started, so_far.opened, so_far.last) == (moment(0), moment(3.5), moment(3.5))
+    assert so_far.started == datetime.fromtimestamp(EPOCH, UTC)
+    assert desk.recording.report() is None
 
 
-def test_a_snapshot_does_not_change_afterwards() -> None:
+def test_a_report_does_not_change_afterwards() -> None:
     desk = Decisions()
     desk.receive(S1)
-    before = desk.recording.snapshot()
+    before = report(desk)
     desk.receive(S2)
 
-    assert before.acquisition.frames == 1
+    assert before.frames == 1
 
 
 def test_rules_come_from_the_recorders_settings() -> None:

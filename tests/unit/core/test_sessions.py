@@ -268,7 +268,8 @@ def test_a_session_that_ran_before_any_recorder_did_was_joined_late_and_nothing_
         Joined(session_id=A, stream_id="ufm", first=8, count=7),
         Joined(session_id=A, stream_id="ufm", first=20, count=11),
     ]
-    so_far = book.recording.snapshot().acquisition
+    so_far = book.recording.report()
+    assert so_far is not None
     assert (so_far.lost, so_far.missed) == (0, 18)
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 import pytest
 
 from timestream_aggregator.clock import SYSTEM, Pulse
+from timestream_aggregator.core.actions import Open
 from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
@@ -21,11 +22,12 @@ from timestream_aggregator.ledger.file import Ledger, lines
 from timestream_aggregator.ledger.telling import Telling
 from timestream_aggregator.writing.patience import Patience
 from timestream_aggregator.writing.stream_files import Happening, Slot, StreamFiles, advance
-from timestream_aggregator.writing.tally import Acquired, Board
+from timestream_aggregator.writing.tally import Board
 from timestream_api.ledger import Fact, Left, Loss
 from timestream_api.report import CloseReason, LossCause
 
 WANTED = FileId(Base("17000", "2023-11-14-22-13-20"), 0)
+ASKED = Open(0, WANTED, SYSTEM.moment(), None, None)
 HEAD = b"observation;"
 
 
@@ -108,7 +110,7 @@ def published(root: Path) -> dict[str, bytes]:
 def test_a_full_disk_holds_on_publishes_what_there_is_and_goes_on_in_a_new_file(tmp_path: Path) -> None:
     disk = SmallDisk(room=40)
     output = output_on(tmp_path, disk)
-    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.open(ASKED)
     output.begin_with(HEAD)
     frames = [Frame(b"frame number %02d;" % number) for number in range(6)]
     for frame in frames:
@@ -141,7 +143,7 @@ def test_a_disk_without_room_for_a_single_frame_leaves_no_file_of_nothing_but_th
 ) -> None:
     disk = SmallDisk(room=len(HEAD) + 3)
     output = output_on(tmp_path, disk)
-    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.open(ASKED)
     output.begin_with(HEAD)
     output.write(Frame(b"frame;"))
     writing = threading.Thread(target=output.flush)
@@ -159,7 +161,7 @@ def test_a_disk_without_room_for_a_single_frame_leaves_no_file_of_nothing_but_th
 
 def test_a_failed_sync_ends_the_file_and_the_next_frames_get_another(tmp_path: Path) -> None:
     output = output_on(tmp_path, SmallDisk(room=10_000, bad_syncs=2))  # the ledger's and the file's
-    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.open(ASKED)
     output.write(Frame(HEAD), observation=True)
     output.write(Frame(b"one;"))
     output.flush()
@@ -176,7 +178,7 @@ def test_when_it_has_to_stop_and_the_disk_takes_nothing_it_says_how_many_frames_
     tmp_path: Path,
 ) -> None:
     output = output_on(tmp_path, SmallDisk(room=8))
-    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.open(ASKED)
     for data in (b"one;", b"two;", b"three;"):
         output.write(Frame(data))
     output.patience.stop(0.3)
@@ -201,7 +203,7 @@ def test_a_file_that_cannot_be_published_stays_staged_with_all_its_bytes(tmp_pat
 
     disk = NoNames()
     output = output_on(tmp_path, disk)
-    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.open(ASKED)
     output.write(Frame(b"one;"))
     output.flush()
     disk.closed = True
@@ -215,7 +217,7 @@ def test_a_file_that_cannot_be_published_stays_staged_with_all_its_bytes(tmp_pat
 
 def test_a_file_to_which_no_frame_comes_is_never_made(tmp_path: Path) -> None:
     output = output_on(tmp_path, Disk())
-    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.open(ASKED)
     output.close(CloseReason.STOPPED)
 
     assert published(tmp_path) == {}
@@ -225,7 +227,7 @@ def test_a_file_to_which_no_frame_comes_is_never_made(tmp_path: Path) -> None:
 def test_a_number_is_not_used_again_when_somebody_has_fetched_the_file(tmp_path: Path) -> None:
     output = output_on(tmp_path, Disk())
     for number in range(3):
-        output.open(WANTED, Acquired(SYSTEM.utc()))
+        output.open(ASKED)
         output.write(Frame(b"one;"))
         output.close(CloseReason.DISK)
         (path,) = (tmp_path / WANTED.base.folder).iterdir()
@@ -282,7 +284,7 @@ def test_a_file_that_fails_while_others_do_not_is_left_and_the_frames_go_on_in_a
     disk = StaleFile(number)
     output = output_on(tmp_path, disk)
     output.patience.stop(0.0)  # whoever waits for this disk discards at once
-    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.open(ASKED)
     output.write(Frame(b"one;"))
     output.flush()
     disk.spoil()
@@ -329,7 +331,7 @@ def test_what_waiting_does_not_heal_is_tried_once_and_all_else_twice(
 ) -> None:
     disk = Unpublishable(number, times=10)
     output = output_on(tmp_path, disk)
-    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.open(ASKED)
     output.write(Frame(b"one;"))
     output.close(CloseReason.END)
 
@@ -339,7 +341,7 @@ def test_what_waiting_does_not_heal_is_tried_once_and_all_else_twice(
 
 def test_a_file_that_the_second_attempt_publishes_is_not_left(tmp_path: Path) -> None:
     output = output_on(tmp_path, Unpublishable(errno.EIO, times=1))
-    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.open(ASKED)
     output.write(Frame(b"one;"))
     output.close(CloseReason.END)
 
@@ -366,7 +368,7 @@ class Renaming(Disk):
 @pytest.mark.parametrize("happens", ["swept away", "told as gone", "told as failed"])
 def test_whatever_a_rename_tells_the_file_is_published_once(tmp_path: Path, happens: str) -> None:
     output = output_on(tmp_path, Renaming(happens))
-    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.open(ASKED)
     output.write(Frame(b"one;"))
     output.close(CloseReason.END)
 
@@ -383,7 +385,7 @@ def test_what_stands_in_the_place_of_the_days_folder_keeps_no_frame_from_a_file(
     day = tmp_path / WANTED.base.folder
     day.touch() if stands == "a file" else day.symlink_to(tmp_path / "away")
     for data in (b"one;", b"two;"):
-        output.open(WANTED, Acquired(SYSTEM.utc()))
+        output.open(ASKED)
         output.write(Frame(data))
         output.close(CloseReason.SIZE_LIMIT)
 
@@ -402,7 +404,7 @@ def test_what_is_lost_before_frames_stands_in_the_ledger_when_they_are_written(t
             return super().write(fd, pieces, offset)
 
     output = output_on(tmp_path, Witness())
-    output.open(WANTED, Acquired(SYSTEM.utc()))
+    output.open(ASKED)
     Telling(LEDGERS[-1], logging.getLogger("test")).tell(Loss(count=3, cause=LossCause.SENDER))
     output.write(Frame(b"one;"))
     output.close(CloseReason.END)
@@ -414,7 +416,7 @@ def test_the_number_of_a_file_that_was_left_is_given_to_no_other(tmp_path: Path)
     disk = StaleFile(errno.ESTALE)
     output = output_on(tmp_path, disk)
     for data in (b"one;", b"two;", b"three;"):
-        output.open(WANTED, Acquired(SYSTEM.utc()))
+        output.open(ASKED)
         output.write(Frame(data))
         output.flush()
         if data == b"one;":

@@ -43,7 +43,7 @@ class WriteHead:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Write a frame that has just come."""
+    """Write a frame that has just come. The bytes of an Observation stay, those of others are the buffer's."""
 
     key: int
     frame: Frame

@@ -4,7 +4,7 @@ Its files share a base name; each is closed when it is long or large enough, and
 session's metadata, so that each can be read alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -78,8 +78,9 @@ class Acquisition:
             actions += self._fill(CloseReason.SIZE_LIMIT)
         if self.state is not State.RECORDING:
             actions += self._open(frame, now)
-        if frame.type == OBSERVATION:
+        if frame.type == OBSERVATION:  # later files begin with it: it gets bytes that stay
             self.session.observation = b"".join(frame.parts)
+            frame = replace(frame, parts=(memoryview(self.session.observation),))
         self._count(frame, now)
         actions.append(Write(self.key, frame))
         return actions

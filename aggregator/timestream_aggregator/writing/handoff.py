@@ -7,7 +7,7 @@ its frames are discarded and counted by the framer, whom the disk does not hold.
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from timestream_aggregator.buffer import Buffer, Segment
@@ -158,7 +158,7 @@ class Handoff:
             match action:
                 case Write() | WriteHead():
                     self._drop(kept, begun)
-                    kept.append(_copied(action))
+                    kept.append(action)
                 case Close() if opens:
                     self._drop(kept, begun - 1)
                     begun, opens = len(kept), False
@@ -188,11 +188,3 @@ class Handoff:
         self.buffer.done(size)
         for piece in pieces:
             self.buffer.give_back(piece.segment, 1)
-
-
-def _copied(action: Write | WriteHead) -> Write | WriteHead:
-    """Return the same with bytes of its own."""
-    if isinstance(action, WriteHead):
-        return action
-    data = memoryview(b"".join(action.frame.parts))
-    return Write(action.key, replace(action.frame, parts=(data,)))

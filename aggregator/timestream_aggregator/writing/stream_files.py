@@ -16,13 +16,14 @@ from typing import Final
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
 from timestream_aggregator.core.actions import Open
 from timestream_aggregator.core.file_facts import FileFacts
+from timestream_aggregator.core.files import OBSERVATION
 from timestream_aggregator.core.naming import FileId
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.staged import ChangedOnDiskError, StagedFile
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.telling import Discards, Telling
 from timestream_aggregator.writing.patience import RETRY_FIRST, Patience
-from timestream_aggregator.writing.tally import Board, Copy, Kept, Recordable, Tally
+from timestream_aggregator.writing.tally import Board, Copy, Recordable, Tally
 from timestream_api.ledger import Left, Opened, Trouble, TroubleOver
 from timestream_api.report import CloseReason, CurrentFile, LastFile
 
@@ -124,14 +125,14 @@ class StreamFiles:
 
     def begin_with(self, head: bytes) -> None:
         """Begin the file with a frame that stands in an earlier one."""
-        self._gather(Copy((memoryview(head),), len(head)))
+        self.write(Copy((memoryview(head),), len(head)))
 
-    def write(self, frame: Recordable, *, observation: bool = False) -> None:
-        """Add `frame` to the file. Its bytes have to stay as they are until `flush()` returns."""
-        if observation:
-            data = b"".join(frame.parts)
-            frame = Kept((memoryview(data),), len(data), frame.frame_num)
-        self._gather(frame)
+    def write(self, frame: Recordable) -> None:
+        """Add `frame` to the file. Its bytes have to stay until `flush()` returns, those of an Observation for ever."""
+        self._gathered.append(frame)
+        self._gathered_size += frame.size
+        if self._gathered_size >= GATHER:
+            self.flush()
 
     def flush(self) -> None:
         """Give the kernel everything that was gathered."""
@@ -213,7 +214,7 @@ class StreamFiles:
         file = self._file = StagedFile(self.folder, self._asked.file)
         self._slot = advance(self._slot, Happening.MADE)
         self._tally, self._synced = Tally(), self.clock.monotonic()
-        if self._head is not None and not isinstance(self._gathered[0], Copy | Kept):
+        if self._head is not None and self._gathered[0].type != OBSERVATION:
             self._gathered.insert(0, self._head)
         return file
 
@@ -311,16 +312,10 @@ class StreamFiles:
     def _facts(self, file: StagedFile, called: FileId) -> FileFacts:
         return self._tally.facts(called.path, file, self._asked)
 
-    def _gather(self, frame: Recordable) -> None:
-        self._gathered.append(frame)
-        self._gathered_size += frame.size
-        if self._gathered_size >= GATHER:
-            self.flush()
-
     def _count(self, file: StagedFile, written: int) -> None:
         """Take note that the first `written` of the gathered frames are in the file."""
         for frame in self._gathered[:written]:
-            if isinstance(frame, Copy | Kept):
+            if frame.type == OBSERVATION:
                 self._head = Copy(frame.parts, frame.size)
         done = [frame for frame in self._gathered[:written] if not isinstance(frame, Copy)]
         del self._gathered[:written]

@@ -7,22 +7,18 @@ from typing import Protocol
 from timestream_aggregator.clock import utc
 from timestream_aggregator.core.actions import Open
 from timestream_aggregator.core.file_facts import FileFacts
-from timestream_aggregator.disk.staged import StagedFile
+from timestream_aggregator.core.files import OBSERVATION
+from timestream_aggregator.disk.staged import Bytes, StagedFile
 from timestream_api import ledger
 from timestream_api.report import CloseReason, CurrentFile, LastFile
 
 
-class Recordable(Protocol):
+class Recordable(Bytes, Protocol):
     """A frame as far as writing it and telling of it need it."""
 
     @property
-    def parts(self) -> Sequence[memoryview]:
-        """The bytes in order."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """How many bytes the parts have together."""
+    def type(self) -> str:
+        """The letter that spt3g has for its type."""
         ...
 
     @property
@@ -33,20 +29,12 @@ class Recordable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Bytes of a frame that was received before and begins a later file again."""
+    """An Observation that was received before and begins a later file again."""
 
-    parts: tuple[memoryview, ...]
+    parts: Sequence[memoryview]
     size: int
+    type: str = OBSERVATION
     frame_num: None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A frame to record whose bytes stay, since later files may have to begin with it."""
-
-    parts: tuple[memoryview, ...]
-    size: int
-    frame_num: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from typing import Final
 
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse
 from timestream_aggregator.core.actions import Close, Note, Open, Write, WriteHead
-from timestream_aggregator.core.files import OBSERVATION
 from timestream_aggregator.disk.quarantine import Kept, Quarantine
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.telling import Telling
@@ -80,7 +79,7 @@ class Writer:
     def _carry_out(self, action: Step) -> None:
         match action:
             case Write():
-                self.outputs[action.key].write(action.frame, observation=action.frame.type == OBSERVATION)
+                self.outputs[action.key].write(action.frame)
             case Open():
                 self.outputs[action.key].open(action)
             case WriteHead():

@@ -35,6 +35,7 @@ HEAD = b"observation;"
 class Frame:
     data: bytes
     frame_num: int | None = None
+    type: str = "S"
 
     @property
     def parts(self) -> Sequence[memoryview]:
@@ -162,7 +163,7 @@ def test_a_disk_without_room_for_a_single_frame_leaves_no_file_of_nothing_but_th
 def test_a_failed_sync_ends_the_file_and_the_next_frames_get_another(tmp_path: Path) -> None:
     output = output_on(tmp_path, SmallDisk(room=10_000, bad_syncs=2))  # the ledger's and the file's
     output.open(ASKED)
-    output.write(Frame(HEAD), observation=True)
+    output.write(Frame(HEAD, type="O"))
     output.write(Frame(b"one;"))
     output.flush()
     output.sync_if_due()

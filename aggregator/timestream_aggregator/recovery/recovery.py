@@ -12,7 +12,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -57,28 +57,23 @@ class Outcome:
     stranger: str | None = None  # what it is, if nothing can have been recorded into it
 
 
+@dataclass(eq=False)
 class Recovery:
     """Recovers the files that stand unlocked in the staging folder when this is made."""
 
-    def __init__(
-        self,
-        folder: DataFolder,
-        tell: Callable[[ledger.Fact], None],
-        log: logging.Logger,
-        *,
-        earlier: Memory | None = None,
-        losses: Telling | None = None,
-        published: Callable[[FileFacts], None] = lambda _: None,
-    ) -> None:
-        """Make one; `tell` has to write a fact down before it returns, or to see to it that it will be.
+    folder: DataFolder
+    tell: Callable[[ledger.Fact], None]
+    """Has to write a fact down before it returns, or to see to it that it will be."""
+    log: logging.Logger
+    earlier: InitVar[Memory | None] = None
+    """What the ledger tells: what should be in the files, and the names that files were to get and perhaps did in the
+    moment before a crash, where there are no hard links."""
+    losses: Telling | None = None
+    published: Callable[[FileFacts], None] = lambda _: None
 
-        `earlier` is what the ledger tells: what should be in the files, and the names that files were to get and
-        perhaps did in the moment before a crash, where there are no hard links.
-        """
-        self._folder = folder
-        self._disk: Disk = folder.disk
-        self._tell = tell
-        self._log = log
+    def __post_init__(self, earlier: Memory | None) -> None:
+        """Look which files there are."""
+        self._disk: Disk = self.folder.disk
         earlier = earlier or Memory("")
         self._unended = list(earlier.unended)
         self._told: set[str] = set()  # files that were told of under their final names
@@ -90,9 +85,7 @@ class Recovery:
         self._promised: dict[str, FileId] = {}  # names of what stood behind damage
         self._strangers: list[str] = []
         self._found: list[str] = []  # files that were there in the beginning
-        self._find(set(self._disk.names(folder.staging)), earlier.left)
-        self._losses = losses
-        self._published = published
+        self._find(set(self._disk.names(self.folder.staging)), earlier.left)
         self._changed = threading.Condition()
         self._stopping = False
         self._new = False  # a file was taken that has not been tried
@@ -116,7 +109,7 @@ class Recovery:
             with self._changed:
                 left = len(self._left)
             if left:
-                self._log.warning("stopped before all left files were recovered")
+                self.log.warning("stopped before all left files were recovered")
 
     def look_ahead(self) -> None:
         """Find the last numbered frame of each file that was left, by the name this is to get, and recover nothing.
@@ -137,16 +130,17 @@ class Recovery:
             self.looked.set()
 
     def _last_in(self, name: str) -> Frame | None:
-        path = self._folder.staging / name
+        path = self.folder.staging / name
         try:
             fd = self._disk.open(path)
             try:
-                return last_numbered(self._disk, fd, self._pause) if self._folder.claim(path, fd) else None
+                return last_numbered(self._disk, fd, self._pause) if self.folder.claim(path, fd) else None
             finally:
                 self._disk.close(fd)
         except OSError as error:
-            extra = {"path": shown(name), "why": str(error)}
-            self._log.error("a left file cannot be read: what is in it may be told as lost", extra=extra)
+            self._complain(
+                "a left file cannot be read: what is in it may be told as lost", shown(name), error
+            )
             return None
 
     def take(self, name: str, left: ledger.Left | None) -> None:
@@ -223,7 +217,7 @@ class Recovery:
             if parse(path) is None and not name.startswith(PROBE):
                 self._strangers.append(name)
                 continue
-            self._folder.reserve(path)
+            self.folder.reserve(path)
             self._found.append(name)
             behind = _BEHIND.fullmatch(name)
             if behind is None:
@@ -240,12 +234,12 @@ class Recovery:
         if name.startswith(".nfs"):
             return self._tell_stranger(name, "an NFS client keeps what somebody removed and has open")
         with suppress(OSError):
-            if not self._disk.is_file(self._folder.staging / name):
+            if not self._disk.is_file(self.folder.staging / name):
                 return self._tell_stranger(name, "it is no file")
         return self._give_up(name, "it is not called like a file that is being written")
 
     def _tell_stranger(self, name: str, what: str) -> Outcome:
-        self._log.warning("passed over in the staging folder", extra={"path": shown(name), "why": what})
+        self.log.warning("passed over in the staging folder", extra={"path": shown(name), "why": what})
         return Outcome(name, stranger=what)
 
     def _tell_of(self, name: str) -> None:
@@ -253,7 +247,7 @@ class Recovery:
         wanted = parse(name)
         if wanted is None:
             return
-        path = self._folder.root / wanted.path
+        path = self.folder.root / wanted.path
         try:
             if not self._disk.is_file(path):
                 return
@@ -263,16 +257,16 @@ class Recovery:
         try:
             found = scan(self._disk, fd, self._pause)
             if found.head.frames and self._disk.links(fd) == 1:
-                self._folder.settle(wanted)
+                self.folder.settle(wanted)
                 self._tell_recovered(wanted, Outcome(name), found.head)
         except OSError as error:
-            self._log.error("a file cannot be looked at", extra={"path": name, "why": str(error)})
+            self._complain("a file cannot be looked at", name, error)
         finally:
             self._disk.close(fd)
 
     def _recover(self, name: str) -> Outcome | None:
         """Return what became of one file, None if it was nobody's or is somebody else's."""
-        path = self._folder.staging / name
+        path = self.folder.staging / name
         try:
             if not self._disk.is_file(path):
                 return self._tell_stranger(name, "it is no file")
@@ -282,7 +276,7 @@ class Recovery:
         except OSError as error:
             return self._give_up(name, str(error))
         try:
-            return self._look_at(path, fd) if self._folder.claim(path, fd) else None
+            return self._look_at(path, fd) if self.folder.claim(path, fd) else None
         except OSError as error:
             return self._give_up(name, str(error))
         finally:
@@ -309,7 +303,7 @@ class Recovery:
     def _remove_probe(self, path: Path, fd: int) -> Outcome | None:
         if self._disk.size(fd):
             return self._tell_stranger(path.name, "it is called like a file that is never written to")
-        self._folder.forget(path)
+        self.folder.forget(path)
         return None
 
     def _publish(self, path: Path, wanted: FileId) -> FileId:
@@ -318,26 +312,26 @@ class Recovery:
         What stood behind damage gets the next name, and so does a file whose name somebody else has taken.
         """
         if path.name not in self._promised:
-            taken = Path(wanted.path).name in self._disk.names(self._folder.root / wanted.base.folder)
+            taken = Path(wanted.path).name in self._disk.names(self.folder.root / wanted.base.folder)
             if taken or _BEHIND.fullmatch(path.name):
-                self._promised[path.name] = self._folder.name_for_new(FileId(wanted.base, 0))
+                self._promised[path.name] = self.folder.name_for_new(FileId(wanted.base, 0))
         wanted = self._promised.get(path.name, wanted)
         if wanted.path not in self._opened:
-            self._tell(ledger.Opened(path=wanted.path))
+            self.tell(ledger.Opened(path=wanted.path))
             self._opened.add(wanted.path)
-        return self._folder.publish(path, wanted, copying=True)
+        return self.folder.publish(path, wanted, copying=True)
 
     def _note_losses(self, name: str, found: Scan, wanted: FileId) -> None:
         """Note as lost, once, what was written into the file and is not in it, as far as that is known."""
         with self._changed:
             left = self._left.get(name)
-        if self._losses is None or (wanted.path, None) in self._noted:
+        if self.losses is None or (wanted.path, None) in self._noted:
             return
         for lost in lost_from(found, left, wanted.path):
             if (wanted.path, lost.first) not in self._noted:
-                self._losses.tell(lost)
+                self.losses.tell(lost)
                 self._noted.add((wanted.path, lost.first))
-                self._losses.ledger.write(sync=True)  # before the file is cut, and no longer tells of it
+                self.losses.ledger.write(sync=True)  # before the file is cut, and no longer tells of it
                 left = None
         if (
             left is None or found.rest
@@ -349,11 +343,11 @@ class Recovery:
         """Return the final name that the file has got already, if it has."""
         if self._disk.links(fd) == 1:
             return None
-        folder = self._folder.root / wanted.base.folder
+        folder = self.folder.root / wanted.base.folder
         for name in sorted(self._disk.names(folder)):
             if self._disk.is_at(fd, folder / name):
                 return parse(f"{wanted.base.folder}/{name}")
-        self._log.warning("a staged file has another name that is not known", extra={"path": str(path)})
+        self.log.warning("a staged file has another name that is not known", extra={"path": str(path)})
         return None
 
     def _cut(self, path: Path, fd: int, found: Scan, wanted: FileId) -> Outcome:
@@ -371,7 +365,7 @@ class Recovery:
         if found.damage is None:
             return self._was_cut(outcome, kept) if not found.rest else replace(outcome, cut=found.rest)
         place = str(kept.relative_to(self._quarantine))
-        self._log.warning("damaged", extra={"path": path.name, "why": found.damage, "kept": place})
+        self.log.warning("damaged", extra={"path": path.name, "why": found.damage, "kept": place})
         return replace(outcome, quarantined=found.rest, kept=place)
 
     def _was_cut(self, outcome: Outcome, kept: Path) -> Outcome:
@@ -384,7 +378,7 @@ class Recovery:
 
     @property
     def _quarantine(self) -> Path:
-        return self._folder.staging.with_name("quarantine")
+        return self.folder.staging.with_name("quarantine")
 
     def _kept_path(self, name: str) -> Path:
         return self._quarantine / "recovered" / f"{name}.g3part"
@@ -395,12 +389,12 @@ class Recovery:
         copy_to(self._disk, fd, path, stretches, self._pause)
         for folder in path.parents:
             self._disk.sync_folder(folder)
-            if folder == self._folder.staging.parent:
+            if folder == self.folder.staging.parent:
                 break
 
     def _finish(self, path: Path, wanted: FileId, final: FileId, outcome: Outcome, found: Scan) -> Outcome:
         """Tell of a file that has its final name, and take the other one away."""
-        self._folder.settle(final)
+        self.folder.settle(final)
         if path.name not in self._told:
             self._tell_recovered(final, outcome, found.head, None if final == wanted else wanted.path)
         self._forget(path)
@@ -415,14 +409,14 @@ class Recovery:
             quarantined=outcome.quarantined,
             kept=outcome.kept,
         )
-        self._tell(told)
-        self._published(file)
+        self.tell(told)
+        self.published(file)
         self.count += 1
         if outcome.staged not in self._doubtful:
             before = self.content
             self.content = Totals(frames=before.frames + file.frames, bytes=before.bytes + file.bytes)
         extra = told.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
-        self._log.warning("file recovered", extra=extra)
+        self.log.warning("file recovered", extra=extra)
 
     def _remove(self, path: Path, wanted: FileId, outcome: Outcome, found: Scan) -> Outcome:
         """Remove a file that does not begin with a good frame."""
@@ -430,28 +424,28 @@ class Recovery:
             told = ledger.Removed(
                 path=wanted.path, cut=outcome.cut, quarantined=outcome.quarantined, kept=outcome.kept
             )
-            self._tell(told)
+            self.tell(told)
         self._forget(path)
-        self._log.info("removed a left file without frames", extra={"path": wanted.path, "bytes": found.size})
+        self.log.info("removed a left file without frames", extra={"path": wanted.path, "bytes": found.size})
         return outcome
 
     def _forget(self, path: Path) -> None:
         """Take the staged name away; what stood behind damage in the file is next."""
-        self._folder.forget(path)
+        self.folder.forget(path)
         for behind in self._behind(path.name):
             with self._changed:
                 self._left.setdefault(behind[0], None)
 
     def _behind(self, name: str) -> list[re.Match[str]]:
         """Return the names of what stood behind damage in the file `name`."""
-        there = map(_BEHIND.fullmatch, self._disk.names(self._folder.staging))
+        there = map(_BEHIND.fullmatch, self._disk.names(self.folder.staging))
         return [match for match in there if match and match["file"] == name]
 
     def _look_behind(self, path: Path, size: int) -> None:
         """Remove copies of what is still in the file, and would be published twice if the damage is not there now."""
         for behind in self._behind(path.name):
             if int(behind["at"], 16) < size:
-                self._folder.forget(path.with_name(behind[0]))
+                self.folder.forget(path.with_name(behind[0]))
             else:  # it was cut off, and then the file was compared with what it should hold
                 with self._changed:
                     self._left[path.name] = None
@@ -459,10 +453,13 @@ class Recovery:
     def _give_up(self, name: str, why: str) -> Outcome:
         if self._complaints.get(name) != why:
             self._complaints[name] = why
-            self._log.error(
+            self.log.error(
                 "a left file cannot be recovered, trying on", extra={"path": shown(name), "why": why}
             )
         return Outcome(name, trouble=why)
+
+    def _complain(self, message: str, path: str, error: OSError) -> None:
+        self.log.error(message, extra={"path": path, "why": str(error)})
 
     def _pause(self) -> None:
         if self._stopping:

@@ -7,7 +7,7 @@ is the writer. What others want to know stands in `state`, which is replaced as 
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from crc32c import crc32c
@@ -57,8 +57,8 @@ class Upstream(Protocol):
 class FramerState:
     """What the framer knows, for the report."""
 
-    acquisition: AcquisitionReport | None
-    notes: Mapping[type[Noted], int]
+    acquisition: AcquisitionReport | None = None
+    notes: Mapping[type[Noted], int] = field(default_factory=dict[type[Noted], int])
     """How many there were of each kind; of `Joined`, how many frames came before."""
     quarantined: int = 0
     last_frame: float | None = None
@@ -91,11 +91,9 @@ class Framer:
         self._new_frame = self._replayable_frame = False
         self._notes: Counter[type[Noted]] = Counter()
         self._oddities = Oddities()
-        self._quarantined = 0
-        self._last_put_aside: LastPutAside | None = None
         self._last_frame: float | None = None
         self.unread = 0  # bytes that had arrived before the end and were not taken
-        self.state = self._look()
+        self.state = FramerState()
 
     def run(self) -> None:
         """Deal with what arrives until nothing more comes."""
@@ -118,7 +116,12 @@ class Framer:
         running = self._deal_with(item) if item is not None else True
         if self.buffer.empty:
             self._run_timers()
-        self.state = self._look()
+        self.state = replace(
+            self.state,
+            acquisition=self._recording.report(),
+            notes=dict(self._notes),
+            last_frame=self._last_frame,
+        )
         batch = self._batch
         if batch.actions or batch.size:
             self._batch = Batch(batch.number + 1)
@@ -198,7 +201,8 @@ class Framer:
         return again
 
     def _report_put_aside(self, size: int, why: str) -> None:
-        self._last_put_aside = LastPutAside(time=self.clock.utc(), bytes=size, why=why[:1024])
+        told = LastPutAside(time=self.clock.utc(), bytes=size, why=why[:1024])
+        self.state = replace(self.state, put_aside=told)
 
     def _refuse(self, parser: Parser, item: Received, error: WireError) -> None:
         """Give up a connection that delivers no frames."""
@@ -232,7 +236,7 @@ class Framer:
             self._batch.pieces.append(self._pieces.popleft())
 
     def _put_aside(self, parts: tuple[memoryview, ...], size: int, why: str) -> None:
-        self._quarantined += 1
+        self.state = replace(self.state, quarantined=self.state.quarantined + 1)
         self._batch.actions.append(PutAside(parts, facts.Quarantined(bytes=size, why=why)))
 
     # --- what is to be done
@@ -256,15 +260,6 @@ class Framer:
         """Return for how long nothing is due."""
         due = self._recording.deadline()
         return LOOK_UP if due is None else max(0.0, min(LOOK_UP, due - self.clock.monotonic()))
-
-    def _look(self) -> FramerState:
-        return FramerState(
-            self._recording.report(),
-            dict(self._notes),
-            self._quarantined,
-            self._last_frame,
-            self._last_put_aside,
-        )
 
 
 def _disconnected(item: LinkDown) -> facts.Disconnected:

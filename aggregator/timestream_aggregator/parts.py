@@ -79,11 +79,19 @@ class Parts:
         self._unverified = list(memory.unverified.values())
         self.ledger = Ledger(root, settings.stream_id, log, disk, clock, memory=memory)
         self.telling = Telling(self.ledger, log, clock)
-        tell = _teller(self.ledger, changed)
-        for path in memory.names.values():
-            folder.reserve(path)  # whoever had that name may have been fetched away
+
+        def tell(fact: Fact) -> None:
+            """Have a fact in the ledger before anything else happens."""
+            self.ledger.note(fact)
+            self.ledger.write(sync=True)
+            changed()
+
+        for file in filter(None, map(parse, memory.names.values())):
+            folder.reserve(file)  # whoever had that name may have been fetched away
         self.readback = Readback(root, tell, log)
-        self._read_back = self.readback.add if settings.verify else _leave_unread
+        self._read_back: Callable[[FileFacts], None] = (
+            self.readback.add if settings.verify else lambda _: None
+        )
         self.recovery = Recovery(
             folder, tell, log, earlier=memory, losses=self.telling, published=self._read_back
         )
@@ -157,17 +165,6 @@ class Parts:
         recording.resume(_known(memory, self.telling), self._earlier, self._started)
 
 
-def _teller(ledger: Ledger, changed: Callable[[], None]) -> Callable[[Fact], None]:
-    """Return what has a fact in the ledger before anything else happens."""
-
-    def tell(fact: Fact) -> None:
-        ledger.note(fact)
-        ledger.write(sync=True)
-        changed()
-
-    return tell
-
-
 def _earlier_run(memory: Memory) -> EarlierRun | None:
     if memory.started is None:
         return None
@@ -193,7 +190,3 @@ def _known(memory: Memory, telling: Telling) -> list[KnownSession]:
         for session in memory.sessions
         if session.accounted is not None
     ]
-
-
-def _leave_unread(_: FileFacts) -> None:
-    """Have nothing read back."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from timestream_aggregator.core.naming import Base, FileId, next_number, parse
+from timestream_aggregator.core.naming import Base, FileId, next_number
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.layout import OWN_FOLDER, PROBE, own
 from timestream_aggregator.disk.pieces import copy_to
@@ -86,7 +86,7 @@ class DataFolder:
     def name_for_new(self, wanted: FileId) -> FileId:
         """Return `wanted`, or the next number after those there and those promised, and promise it."""
         file = FileId(wanted.base, self._free_number(wanted))
-        self._reserve(file)
+        self.reserve(file)
         return file
 
     def release(self, file: FileId) -> None:
@@ -95,13 +95,8 @@ class DataFolder:
             if self._used.get(file.base) == file.number:
                 self._used[file.base] -= 1
 
-    def reserve(self, path: str) -> None:
-        """Give no number up to that of `path` to a new file: a file had that name, or is to get it."""
-        file = parse(path)
-        if file is not None:
-            self._reserve(file)
-
-    def _reserve(self, file: FileId) -> None:
+    def reserve(self, file: FileId) -> None:
+        """Give no number up to that of `file` to a new one: a file had that name, or is to get it."""
         with self._using:
             number = max(file.number, self._used.pop(file.base, 0))
             if len(self._used) >= _MOST_BASES:
@@ -162,7 +157,7 @@ class DataFolder:
                     raise
                 staged = self._copy(staged, final)
             else:
-                self._reserve(wanted)
+                self.reserve(wanted)
                 return wanted
 
     def settle(self, published: FileId) -> None:
@@ -196,7 +191,7 @@ class DataFolder:
             with passing_over_one_folder():
                 there = next_number(base, self.disk.names(self.root / base.folder)) - 1
                 if there >= 0:
-                    self._reserve(FileId(base, there))
+                    self.reserve(FileId(base, there))
                 if len(self._listed) >= _MOST_BASES:
                     self._listed.clear()
                 self._listed[base] = None

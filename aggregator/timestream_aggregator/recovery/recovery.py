@@ -214,10 +214,12 @@ class Recovery:
         """Take note of what is in the staging folder: what stood behind damage comes when the damaged file is done."""
         for name in sorted(names, reverse=True):
             path = wanted_path(name)
-            if parse(path) is None and not name.startswith(PROBE):
+            wanted = parse(path)
+            if wanted is not None:
+                self.folder.reserve(wanted)
+            elif not name.startswith(PROBE):
                 self._strangers.append(name)
                 continue
-            self.folder.reserve(path)
             self._found.append(name)
             behind = _BEHIND.fullmatch(name)
             if behind is None:

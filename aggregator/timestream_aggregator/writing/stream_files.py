@@ -163,10 +163,6 @@ class StreamFiles:
             self._let_go(self._file, reason)
         self._slot = advance(self._slot, Happening.ENDED)
 
-    def finish(self) -> None:
-        """Tell of what is not told yet."""
-        self.discards.tell()
-
     def _give_way(self) -> None:
         """Discard the gathered frames: not even a new file takes them, and there is no time left."""
         self._let_go_broken()

@@ -66,7 +66,7 @@ class Writer:
         """Publish what there is, and say that the run is over."""
         for output in self.outputs:
             output.close(CloseReason.STOPPED)
-            output.finish()
+            output.discards.tell()
         unwritten = self.board.unwritten
         if unwritten:
             self.log.error("stopped without writing everything", extra={"frames": unwritten})

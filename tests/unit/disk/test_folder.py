@@ -562,12 +562,12 @@ def test_a_number_that_was_reserved_is_not_forgotten_when_two_threads_reserve_at
     monkeypatch.setattr(files, "_MOST_BASES", most)
     folder = DataFolder(tmp_path)
     folder.prepare()
-    folder.reserve("17000/shared_500.g3")
+    folder.reserve(FileId(Base("17000", "shared"), 500))
 
     def reserve(thread: int) -> None:
         for number in range(20_000):
-            folder.reserve("17000/shared_000.g3")
-            folder.reserve(f"17000/of_{thread}_{number % 5}_000.g3")
+            folder.reserve(FileId(Base("17000", "shared"), 0))
+            folder.reserve(FileId(Base("17000", f"of_{thread}_{number % 5}"), 0))
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(reserve, range(2))) == [None, None]

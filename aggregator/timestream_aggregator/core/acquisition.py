@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Final
 
-from timestream_aggregator.core.actions import Action, Moment, Note, Noted
+from timestream_aggregator.core.actions import Action, Moment, Noted
 from timestream_aggregator.core.files import Acquisition, Rules
 from timestream_aggregator.core.naming import Base
 from timestream_aggregator.core.numbering import Session, duplicate
@@ -72,14 +72,14 @@ class Recording:
         if self._sessions.held and not replayed:
             actions += self._note(self._sessions.settle(frame))
         if self._replay.is_doubled(frame, replayed=replayed):
-            actions.append(Note(duplicate(frame)))
+            actions.append(duplicate(frame))
         elif frame.flow_control is not None:
             actions += self._obey(frame, frame.flow_control, stale=replayed)
         elif frame.type != PIPELINE_INFO and not self._replay.is_repeated(frame, replayed=replayed):
             session = self._session_of(frame)
             told = self._sessions.count(session, frame, now.wall, replayed=replayed)
             if told and isinstance(told[0], Duplicate):
-                return [*actions, Note(told[0])]
+                return [*actions, told[0]]
             actions += self._enter(session)
             written = self._last.record(frame, now)
             actions += [*self._note(told), *written] if told else written
@@ -122,7 +122,7 @@ class Recording:
             case FlowControl.START | FlowControl.END:
                 return [] if stale else self._turn(frame.stream_id, _FLOW_REASON[value])
             case _:
-                return [Note(UnknownFlowControl(value=value))]
+                return [UnknownFlowControl(value=value)]
 
     def _turn(self, stream_id: str | None, reason: CloseReason) -> list[Action]:
         """End the acquisition of that stream, else the last one; of its session all stays but the head."""
@@ -166,7 +166,7 @@ class Recording:
         for fact in told:
             for each in self._open:
                 each.count_missing(fact)
-        return [*map(Note, told)]
+        return list(told)
 
 
 _FLOW_REASON: Final = {FlowControl.START: CloseReason.START, FlowControl.END: CloseReason.END}

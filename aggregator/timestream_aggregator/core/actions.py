@@ -8,6 +8,7 @@ from timestream_api.ledger import Duplicate, Gap, Joined, Loss, Renamed, Renumbe
 from timestream_api.report import CloseReason
 
 Noted = Gap | Joined | Loss | Duplicate | Renumbered | Renamed | UnknownFlowControl
+"""What is to be brought to log and ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,4 @@ class Close:
     reason: CloseReason
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Bring this to log and ledger."""
-
-    fact: Noted
-
-
-Action = Open | WriteHead | Write | Close | Note
+Action = Open | WriteHead | Write | Close | Noted

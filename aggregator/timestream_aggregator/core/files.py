@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from timestream_aggregator.core.actions import Action, Close, Moment, Note, Noted, Open, Write, WriteHead
+from timestream_aggregator.core.actions import Action, Close, Moment, Noted, Open, Write, WriteHead
 from timestream_aggregator.core.naming import Base, FileId, base_for, safe_stream_id, usable_session
 from timestream_aggregator.core.numbering import Session
 from timestream_aggregator.core.progress import NOTHING_YET, Event, Progress, State, advance
@@ -63,7 +63,7 @@ class Acquisition:
         if self.state is State.RECORDING and self._file_end() < self._gap_end():
             return self._fill(CloseReason.TIME_LIMIT)
         since = datetime.fromtimestamp(self.progress.last.wall, UTC)
-        return [*self.finish(CloseReason.GAP), Note(Gap(base=self.progress.file.path, since=since))]
+        return [*self.finish(CloseReason.GAP), Gap(base=self.progress.file.path, since=since)]
 
     def finish(self, reason: CloseReason) -> list[Action]:
         """Return what to do when the acquisition is over. Safe to repeat."""
@@ -130,7 +130,7 @@ class Acquisition:
         given = session.stream_id
         if rules.layout is Layout.TIMESTAMP or (given in {None, stream_id} and session.id in {None, usable}):
             return []
-        return [Note(Renamed(base=base.path(0), stream_id=given, session_id=session.id))]
+        return [Renamed(base=base.path(0), stream_id=given, session_id=session.id)]
 
     def _next_file(self, base: Base) -> FileId:
         number = self._numbers.pop(base, 0)

@@ -24,7 +24,7 @@ from timestream_aggregator.buffer import (
 )
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
 from timestream_aggregator.core.acquisition import Recording
-from timestream_aggregator.core.actions import Action, Note, Noted, Write
+from timestream_aggregator.core.actions import Action, Noted, Write
 from timestream_aggregator.core.files import Rules
 from timestream_aggregator.core.replay import NEVER_REPLAYED, Oddities
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
@@ -245,9 +245,8 @@ class Framer:
         for action in actions:
             if isinstance(action, Write):
                 self._new_frame = True
-            elif isinstance(action, Note):
-                fact = action.fact
-                self._notes[type(fact)] += fact.count if isinstance(fact, facts.Joined) else 1
+            elif isinstance(action, Noted):
+                self._notes[type(action)] += action.count if isinstance(action, facts.Joined) else 1
             self._batch.actions.append(action)
 
     def _run_timers(self) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from timestream_aggregator.buffer import Buffer, Segment
 from timestream_aggregator.clock import Clock
-from timestream_aggregator.core.actions import Close, Note, Open, Write, WriteHead
+from timestream_aggregator.core.actions import Close, Noted, Open, Write, WriteHead
 from timestream_aggregator.core.files import OBSERVATION
 from timestream_aggregator.ledger.telling import Discards, Telling
 from timestream_api.ledger import Quarantined
@@ -39,7 +39,7 @@ class PutAside:
 
 
 FileStep = Open | Write | WriteHead | Close
-Step = FileStep | Note | PutAside
+Step = FileStep | Noted | PutAside
 
 
 @dataclass(slots=True)
@@ -138,13 +138,15 @@ class Handoff:
         kept: list[FileStep] = []
         for action in older.actions:
             match action:
-                case Note() | PutAside():
+                case PutAside():
                     self.telling.tell(action.fact)
                 case Write() if action.frame.type != OBSERVATION:
                     self.discards.add(action.frame.frame_num, action.frame.session_id, self.why())
-                case _:
+                case Open() | Write() | WriteHead() | Close():
                     self.discards.tell()
                     kept.append(action)
+                case _:
+                    self.telling.tell(action)
         for key in {action.key for action in kept}:
             batch.actions[:0] = self._condensed([action for action in kept if action.key == key])
         self._give_back(older)

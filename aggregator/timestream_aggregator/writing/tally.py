@@ -2,29 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from timestream_aggregator.clock import utc
 from timestream_aggregator.core.actions import Open
 from timestream_aggregator.core.file_facts import FileFacts
 from timestream_aggregator.core.files import OBSERVATION
-from timestream_aggregator.disk.staged import Bytes, StagedFile
+from timestream_aggregator.disk.staged import StagedFile
+from timestream_aggregator.g3.parser import Frame
 from timestream_api import ledger
 from timestream_api.report import CloseReason, CurrentFile, LastFile
-
-
-class Recordable(Bytes, Protocol):
-    """A frame as far as writing it and telling of it need it."""
-
-    @property
-    def type(self) -> str:
-        """The letter that spt3g has for its type."""
-        ...
-
-    @property
-    def frame_num(self) -> int | None:
-        """Its number in the session."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +21,9 @@ class Copy:
     size: int
     type: str = OBSERVATION
     frame_num: None = None
+
+
+Recordable = Frame | Copy
 
 
 @dataclass(frozen=True, slots=True)

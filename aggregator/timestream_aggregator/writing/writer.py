@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse
-from timestream_aggregator.core.actions import Close, Note, Open, Write, WriteHead
+from timestream_aggregator.core.actions import Close, Open, Write, WriteHead
 from timestream_aggregator.disk.quarantine import Kept, Quarantine
 from timestream_aggregator.ledger.file import Ledger
 from timestream_aggregator.ledger.telling import Telling
@@ -86,11 +86,11 @@ class Writer:
                 self.outputs[action.key].begin_with(action.data)
             case Close():
                 self.outputs[action.key].close(action.reason)
-            case Note():
-                self.telling.tell(action.fact)
             case PutAside():
                 self._flush()
                 self._put_aside(action)
+            case _:
+                self.telling.tell(action)
 
     def _flush(self) -> None:
         for output in self.outputs:

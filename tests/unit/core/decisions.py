@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.tools.made_frames import frame
 from timestream_aggregator.core.acquisition import Recording
-from timestream_aggregator.core.actions import Action, Close, Moment, Note, Open, Write, WriteHead
+from timestream_aggregator.core.actions import Action, Close, Moment, Open, Write, WriteHead
 from timestream_aggregator.core.files import Rules
 from timestream_aggregator.g3.parser import Frame, Parser
 from timestream_api.report import CloseReason
@@ -60,8 +60,8 @@ def word(action: Action) -> str:
             return f"write {name(b''.join(action.frame.parts))}"
         case Close():
             return f"close {action.reason}"
-        case Note():
-            return f"note {action.fact.kind}"
+        case _:
+            return f"note {action.kind}"
 
 
 class Decisions:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.tools.made_frames import g3_string, raw_frame
 from tests.unit.core.decisions import ALIVE, CLEANSE, END, EPOCH, START, Decisions, flow, make, moment
 from timestream_aggregator.core.acquisition import Recording
-from timestream_aggregator.core.actions import Close, Note, Open
+from timestream_aggregator.core.actions import Close, Noted, Open
 from timestream_aggregator.core.files import Rules
 from timestream_aggregator.core.progress import Event, IllegalTransitionError, State, advance
 from timestream_aggregator.core.sessions import KnownSession
@@ -26,9 +26,9 @@ S1, S2, S3, S4 = (make(f"S{number}", session=7) for number in (1, 2, 3, 4))
 def loss(desk: Decisions, number: int) -> object:
     """Return the cause of the loss that a Scan with this number shows."""
     data = make(f"S{number}", session=7, num=number)
-    (note,) = (action for action in desk.recording.receive(data, moment(1)) if isinstance(action, Note))
-    assert isinstance(note.fact, Loss)
-    return note.fact.cause
+    (note,) = (action for action in desk.recording.receive(data, moment(1)) if isinstance(action, Noted))
+    assert isinstance(note, Loss)
+    return note.cause
 
 
 def test_the_first_frame_to_record_opens_a_file() -> None:
@@ -64,7 +64,7 @@ def test_pipeline_info_is_not_recorded_and_a_none_frame_without_flow_control_is(
 def test_an_unknown_flow_control_value_is_noted_and_dropped() -> None:
     desk = Decisions()
 
-    assert desk.recording.receive(flow(17), moment(0)) == [Note(UnknownFlowControl(value=17))]
+    assert desk.recording.receive(flow(17), moment(0)) == [UnknownFlowControl(value=17)]
 
 
 def test_flow_control_that_is_no_integer_is_noted_and_dropped() -> None:
@@ -279,9 +279,9 @@ def test_a_name_that_had_to_be_changed_is_told(stream: str, session: int) -> Non
 
     note, opened, _ = desk.recording.receive(make("S", session=session, stream=stream), moment(0))
 
-    assert isinstance(note, Note)
+    assert isinstance(note, Noted)
     assert isinstance(opened, Open)
-    assert note.fact == Renamed(base=opened.file.path, stream_id=stream, session_id=session)
+    assert note == Renamed(base=opened.file.path, stream_id=stream, session_id=session)
     assert ".." not in opened.file.path.split("/")
 
 
@@ -299,7 +299,7 @@ def test_a_jump_of_frame_num_within_a_session_is_noted_with_its_bounds() -> None
 
     note, _ = desk.recording.receive(make("S5", session=7, num=5), moment(1))
 
-    assert note == Note(Loss(count=3, session_id=7, first=2, last=4, cause=LossCause.SENDER))
+    assert note == Loss(count=3, session_id=7, first=2, last=4, cause=LossCause.SENDER)
 
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -321,8 +321,8 @@ def test_whatever_a_frame_holds_makes_lines_that_say_all_of_it(
         action for one in [*made, *made, flow(value)] for action in desk.recording.receive(one, moment(0))
     ]
 
-    for note in (action for action in actions if isinstance(action, Note)):
-        line = Line(time=datetime.now(UTC), stream="a", run="b", fact=note.fact)
+    for note in (action for action in actions if isinstance(action, Noted)):
+        line = Line(time=datetime.now(UTC), stream="a", run="b", fact=note)
         assert decode(line.encode().decode()) == line
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.unit.core.decisions import CLEANSE, END, START, make, moment
 from timestream_aggregator.core.acquisition import Recording
-from timestream_aggregator.core.actions import Action, Close, Note, Open, Write, WriteHead
+from timestream_aggregator.core.actions import Action, Close, Noted, Open, Write, WriteHead
 from timestream_aggregator.core.files import Rules
 from timestream_aggregator.g3.parser import Frame
 from timestream_api.report import CloseReason
@@ -37,7 +37,7 @@ class Disk:
     """Carries out actions and refuses those that make no sense where they come."""
 
     files: list[File] = field(default_factory=list[File])
-    notes: list[Note] = field(default_factory=list[Note])
+    notes: list[Noted] = field(default_factory=list[Noted])
 
     def do(self, action: Action, now: float) -> None:
         match action:
@@ -56,7 +56,7 @@ class Disk:
                 assert self.is_open
                 assert self.files[-1].frames, "an empty file"
                 self.files[-1].closed = action.reason
-            case Note():
+            case _:
                 self.notes.append(action)
 
     @property

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.unit.core.decisions import ALIVE, END, EPOCH, START, Decisions, flow, make, moment
 from timestream_aggregator.core.acquisition import Recording
-from timestream_aggregator.core.actions import Action, Close, Note, Noted, Open, Write
+from timestream_aggregator.core.actions import Action, Close, Noted, Open, Write
 from timestream_aggregator.core.files import Rules
 from timestream_aggregator.core.naming import safe_stream_id
 from timestream_aggregator.core.sessions import EarlierRun, KnownSession
@@ -22,7 +22,7 @@ A, B = NOW + 1, NOW + 50
 
 
 def told(actions: Iterable[Action]) -> list[Noted]:
-    return [action.fact for action in actions if isinstance(action, Note)]
+    return [action for action in actions if isinstance(action, Noted)]
 
 
 def numbered(kind: str, number: int, session: int = A, stream: str | None = "ufm") -> Frame:
@@ -439,8 +439,8 @@ class Stage:
                 key = (action.frame.session_id, action.frame.stream_id)
                 self.recorded.append((*key, action.frame.frame_num))
                 self.seen[key] = max(self.seen.get(key, 0), action.frame.frame_num)
-            if isinstance(action, Note):
-                self.account(action.fact)
+            if isinstance(action, Noted):
+                self.account(action)
 
     def account(self, fact: Noted) -> None:
         if isinstance(fact, Loss):

@@ -10,7 +10,7 @@ import pytest
 
 from timestream_aggregator.buffer import Buffer, Received
 from timestream_aggregator.clock import SYSTEM, Clock
-from timestream_aggregator.core.actions import Close, Note, Open, Write, WriteHead
+from timestream_aggregator.core.actions import Close, Open, Write, WriteHead
 from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.g3.parser import Frame
 from timestream_aggregator.ledger.file import Ledger, lines
@@ -196,7 +196,7 @@ def opened_at(actions: list[Step], number: int) -> Open:
 
 
 def test_what_a_discarded_batch_had_to_tell_is_told(rig: Rig) -> None:
-    gap = Note(Gap(base="a_000.g3", since=SYSTEM.utc()))
+    gap = Gap(base="a_000.g3", since=SYSTEM.utc())
     taken(rig, rig.batch(scan(0)))
     rig.handoff.put(
         rig.batch(gap, PutAside((memoryview(b"bad"),), Quarantined(bytes=3, why="its crc is wrong")))

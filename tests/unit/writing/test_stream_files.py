@@ -18,6 +18,7 @@ from timestream_aggregator.core.naming import Base, FileId
 from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import OWN_FOLDER
+from timestream_aggregator.g3.parser import Frame
 from timestream_aggregator.ledger.file import Ledger, lines
 from timestream_aggregator.ledger.telling import Telling
 from timestream_aggregator.writing.patience import Patience
@@ -31,19 +32,8 @@ ASKED = Open(0, WANTED, SYSTEM.moment(), None, None)
 HEAD = b"observation;"
 
 
-@dataclass(frozen=True)
-class Frame:
-    data: bytes
-    frame_num: int | None = None
-    type: str = "S"
-
-    @property
-    def parts(self) -> Sequence[memoryview]:
-        return (memoryview(self.data),)
-
-    @property
-    def size(self) -> int:
-        return len(self.data)
+def frame(data: bytes, frame_num: int | None = None, kind: str = "S") -> Frame:
+    return Frame(kind, (memoryview(data),), len(data), 0, frame_num=frame_num)
 
 
 @dataclass
@@ -113,9 +103,9 @@ def test_a_full_disk_holds_on_publishes_what_there_is_and_goes_on_in_a_new_file(
     output = output_on(tmp_path, disk)
     output.open(ASKED)
     output.begin_with(HEAD)
-    frames = [Frame(b"frame number %02d;" % number) for number in range(6)]
-    for frame in frames:
-        output.write(frame)
+    frames = [frame(b"frame number %02d;" % number) for number in range(6)]
+    for each in frames:
+        output.write(each)
 
     writing = threading.Thread(target=output.flush)
     writing.start()
@@ -129,7 +119,9 @@ def test_a_full_disk_holds_on_publishes_what_there_is_and_goes_on_in_a_new_file(
     files = published(tmp_path)
     assert list(files) == [f"{WANTED.base.stem}_000.g3", f"{WANTED.base.stem}_001.g3"]
     assert all(data.startswith(HEAD) for data in files.values())
-    assert b"".join(data.removeprefix(HEAD) for data in files.values()) == b"".join(f.data for f in frames)
+    assert b"".join(data.removeprefix(HEAD) for data in files.values()) == b"".join(
+        f.parts[0] for f in frames
+    )
     assert (output.board.state.trouble, output.board.state.frames, output.board.state.files) == (
         None,
         6,
@@ -146,7 +138,7 @@ def test_a_disk_without_room_for_a_single_frame_leaves_no_file_of_nothing_but_th
     output = output_on(tmp_path, disk)
     output.open(ASKED)
     output.begin_with(HEAD)
-    output.write(Frame(b"frame;"))
+    output.write(frame(b"frame;"))
     writing = threading.Thread(target=output.flush)
     writing.start()
     assert disk.full.wait(5)
@@ -163,11 +155,11 @@ def test_a_disk_without_room_for_a_single_frame_leaves_no_file_of_nothing_but_th
 def test_a_failed_sync_ends_the_file_and_the_next_frames_get_another(tmp_path: Path) -> None:
     output = output_on(tmp_path, SmallDisk(room=10_000, bad_syncs=2))  # the ledger's and the file's
     output.open(ASKED)
-    output.write(Frame(HEAD, type="O"))
-    output.write(Frame(b"one;"))
+    output.write(frame(HEAD, kind="O"))
+    output.write(frame(b"one;"))
     output.flush()
     output.sync_if_due()
-    output.write(Frame(b"two;"))
+    output.write(frame(b"two;"))
     output.close(CloseReason.END)
 
     assert list(published(tmp_path).values()) == [HEAD + b"one;", HEAD + b"two;"]
@@ -181,7 +173,7 @@ def test_when_it_has_to_stop_and_the_disk_takes_nothing_it_says_how_many_frames_
     output = output_on(tmp_path, SmallDisk(room=8))
     output.open(ASKED)
     for data in (b"one;", b"two;", b"three;"):
-        output.write(Frame(data))
+        output.write(frame(data))
     output.patience.stop(0.3)
     output.flush()
     output.discards.tell()
@@ -205,7 +197,7 @@ def test_a_file_that_cannot_be_published_stays_staged_with_all_its_bytes(tmp_pat
     disk = NoNames()
     output = output_on(tmp_path, disk)
     output.open(ASKED)
-    output.write(Frame(b"one;"))
+    output.write(frame(b"one;"))
     output.flush()
     disk.closed = True
     output.patience.stop(0.0)
@@ -229,7 +221,7 @@ def test_a_number_is_not_used_again_when_somebody_has_fetched_the_file(tmp_path:
     output = output_on(tmp_path, Disk())
     for number in range(3):
         output.open(ASKED)
-        output.write(Frame(b"one;"))
+        output.write(frame(b"one;"))
         output.close(CloseReason.DISK)
         (path,) = (tmp_path / WANTED.base.folder).iterdir()
         assert path.name == f"{WANTED.base.stem}_{number:03d}.g3"
@@ -286,11 +278,11 @@ def test_a_file_that_fails_while_others_do_not_is_left_and_the_frames_go_on_in_a
     output = output_on(tmp_path, disk)
     output.patience.stop(0.0)  # whoever waits for this disk discards at once
     output.open(ASKED)
-    output.write(Frame(b"one;"))
+    output.write(frame(b"one;"))
     output.flush()
     disk.spoil()
 
-    output.write(Frame(b"two;"))
+    output.write(frame(b"two;"))
     output.close(CloseReason.SIZE_LIMIT)
 
     assert facts(tmp_path, Loss) == []
@@ -333,7 +325,7 @@ def test_what_waiting_does_not_heal_is_tried_once_and_all_else_twice(
     disk = Unpublishable(number, times=10)
     output = output_on(tmp_path, disk)
     output.open(ASKED)
-    output.write(Frame(b"one;"))
+    output.write(frame(b"one;"))
     output.close(CloseReason.END)
 
     assert disk.attempts == attempts
@@ -343,7 +335,7 @@ def test_what_waiting_does_not_heal_is_tried_once_and_all_else_twice(
 def test_a_file_that_the_second_attempt_publishes_is_not_left(tmp_path: Path) -> None:
     output = output_on(tmp_path, Unpublishable(errno.EIO, times=1))
     output.open(ASKED)
-    output.write(Frame(b"one;"))
+    output.write(frame(b"one;"))
     output.close(CloseReason.END)
 
     assert facts(tmp_path, Left) == []
@@ -370,7 +362,7 @@ class Renaming(Disk):
 def test_whatever_a_rename_tells_the_file_is_published_once(tmp_path: Path, happens: str) -> None:
     output = output_on(tmp_path, Renaming(happens))
     output.open(ASKED)
-    output.write(Frame(b"one;"))
+    output.write(frame(b"one;"))
     output.close(CloseReason.END)
 
     assert published(tmp_path) == {name(0): b"one;"}
@@ -387,7 +379,7 @@ def test_what_stands_in_the_place_of_the_days_folder_keeps_no_frame_from_a_file(
     day.touch() if stands == "a file" else day.symlink_to(tmp_path / "away")
     for data in (b"one;", b"two;"):
         output.open(ASKED)
-        output.write(Frame(data))
+        output.write(frame(data))
         output.close(CloseReason.SIZE_LIMIT)
 
     assert facts(tmp_path, Loss) == []
@@ -407,7 +399,7 @@ def test_what_is_lost_before_frames_stands_in_the_ledger_when_they_are_written(t
     output = output_on(tmp_path, Witness())
     output.open(ASKED)
     Telling(LEDGERS[-1], logging.getLogger("test")).tell(Loss(count=3, cause=LossCause.SENDER))
-    output.write(Frame(b"one;"))
+    output.write(frame(b"one;"))
     output.close(CloseReason.END)
 
     assert seen == [["loss"]]
@@ -418,7 +410,7 @@ def test_the_number_of_a_file_that_was_left_is_given_to_no_other(tmp_path: Path)
     output = output_on(tmp_path, disk)
     for data in (b"one;", b"two;", b"three;"):
         output.open(ASKED)
-        output.write(Frame(data))
+        output.write(frame(data))
         output.flush()
         if data == b"one;":
             disk.spoil()

@@ -107,6 +107,17 @@ def test_what_became_of_a_file_that_was_left_is_not_told_yet(tmp_path: Path) -> 
     assert list(read(tmp_path).unended) == ["17000/a_000.g3"]
 
 
+def test_a_line_behind_a_torn_one_of_no_interest_counts(tmp_path: Path) -> None:
+    tell(tmp_path, "crate1", ledger.Connected(endpoint="here"))
+    path = ledger_of(tmp_path)
+    path.write_bytes(path.read_bytes()[:-3])
+    with path.open("ab") as file:  # another recorder writes, which does not know of the torn line
+        line = ledger.Line(time=datetime.now(UTC), stream="crate1", run="b", fact=published("17000/a_000.g3"))
+        file.write(line.encode())
+
+    assert list(read(tmp_path).unverified) == ["17000/a_000.g3"]
+
+
 def test_lines_that_are_torn_or_no_objects_are_passed_over(tmp_path: Path) -> None:
     tell(tmp_path, "crate1", published("17000/a_000.g3"))
     with ledger_of(tmp_path).open("a") as file:

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 CRD := crds/timestream.dev_timestreamaggregations.yaml
 
-.PHONY: help setup check lint unit test test-long demo soak fuzz bench images crds chart-docs locks fix cluster-up cluster-shell cluster-down clean
+.PHONY: help setup check lint unit test test-long demo soak fuzz mutants bench images crds chart-docs locks fix cluster-up cluster-shell cluster-down clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -51,6 +51,9 @@ soak: $(SETUP) ## 20 minutes of 4 x nominal with faults, and an account of each 
 
 fuzz: $(SETUP) ## ten minutes of bytes that the parser does not expect
 	$(BIN)/python -m tests.fuzz --minutes 10
+
+mutants: $(SETUP) ## plants faults that would lose frames, one at a time: some test has to notice each
+	$(BIN)/python -m tests.mutants
 
 bench: $(SETUP) ## cost of recording, as ratios measured in one run
 	$(BIN)/python -m tests.bench

@@ -24,7 +24,7 @@ from tests.tools.frames import split_frames
 from tests.tools.recorder import OWN_FOLDER, published
 from tests.tools.sender import SentFrame
 from timestream_aggregator.ledger import file as ledger
-from timestream_api.ledger import Fact, Line, Loss, Published, Recovered
+from timestream_api.ledger import Fact, Joined, Line, Loss, Published, Recovered
 
 SCAN: Final = "Scan"
 _READ: Final = """
@@ -55,6 +55,9 @@ class Account:
     missing: set[int] = field(
         default_factory=set[int]
     )  # nowhere, and in the ledger at most as one of a number
+    missed: set[int] = field(
+        default_factory=set[int]
+    )  # those of them that the ledger has as sent before joining
     counted: int = 0  # how many the ledger says are lost without saying which
     troubles: list[str] = field(default_factory=list[str])
     lines: list[Line] = field(default_factory=list[Line])
@@ -79,6 +82,13 @@ class Account:
         gone = {self.sent[place].sha256 for place in self.missing | self.noted}
         here = [frame.sha256 not in gone for frame in sent if frame.recorded]
         assert here == sorted(here, reverse=True), self._say(["lost in the middle of what one run received"])
+
+    def assert_kept(self, before: Iterable[str]) -> None:
+        """AssertionError unless each frame of `before`, by digest, which was whole in some file, is in one now."""
+        there = {self.sent[place].sha256 for places in self.files.values() for place in places}
+        places = {frame.sha256: place for place, frame in enumerate(self.sent)}
+        gone = [places[digest] for digest in set(before) - there]
+        assert not gone, self._say([f"was on the disk, and is in no file: {_ranges(gone)}"])
 
     def facts(self, *kinds: type[Fact]) -> list[Fact]:
         """Return what the ledger tells of these kinds."""
@@ -109,7 +119,14 @@ def settle(folder: Path, sent: Sequence[SentFrame], *, copies: int = 1) -> Accou
     account.staged = _whole_frames(folder / OWN_FOLDER / "staging", places) - there
     account.kept = _put_aside(folder / OWN_FOLDER / "quarantine", sent, places) - there - account.staged
     _divide_the_missing(account, set(places.values()) - there - account.staged - account.kept, there)
+    _look_at_ranges(account, there, copies)
     return account
+
+
+def whole_frames(paths: Iterable[Path]) -> list[str]:
+    """Return the digests of the frames that stand whole at the beginning of these files."""
+    data = (path.read_bytes() for path in paths)
+    return [hashlib.sha256(frame).hexdigest() for each in data for frame in _until_damaged(each)]
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -203,10 +220,14 @@ def _compare_with_ledger(account: Account, folder: Path) -> None:
     told = dict[str, Published | Recovered]()
     for line in account.lines:
         fact = line.fact
-        if isinstance(fact, Published) and fact.path in told:
-            account.troubles.append(f"the name {fact.path} is published twice")
-        if isinstance(fact, Published | Recovered):
-            told[fact.path] = fact
+        if not isinstance(fact, Published | Recovered):
+            continue
+        before = told.get(fact.path)
+        if before is not None and (
+            isinstance(fact, Published) or (before.bytes, before.crc32c) != (fact.bytes, fact.crc32c)
+        ):
+            account.troubles.append(f"the name {fact.path} is published twice: {before}, then {fact}")
+        told[fact.path] = fact
     account.troubles += [
         f"no line of the ledger tells of {path}" for path in account.files if path not in told
     ]
@@ -221,34 +242,53 @@ def _compare_with_ledger(account: Account, folder: Path) -> None:
 
 
 def _divide_the_missing(account: Account, nowhere: Collection[int], there: Collection[int]) -> None:
-    """Tell what the ledger has as lost from what it does not; what it has must be nowhere."""
+    """Tell what the ledger has as lost from what it does not."""
     losses = [fact for fact in account.facts(Loss) if isinstance(fact, Loss)]
-    named = {(fact.session_id, number) for fact in losses for number in _numbers(fact)}
-
-    def is_named(place: int) -> bool:
-        return (account.sent[place].session_id, account.sent[place].frame_num) in named
-
-    account.noted = {place for place in nowhere if is_named(place)}
+    lost = {number for fact in losses for number in _numbers(fact)}
+    missed = {number for fact in account.facts(Joined) for number in _numbers(fact)}
+    account.noted = {place for place in nowhere if _number(account, place) in lost}
     account.missing = set(nowhere) - account.noted
+    account.missed = {place for place in account.missing if _number(account, place) in missed}
     account.counted = sum(fact.count for fact in losses if fact.first is None or fact.last is None)
-    wrong = [place for place in there if is_named(place)]
+
+
+def _look_at_ranges(account: Account, there: Collection[int], copies: int) -> None:
+    """Each number that is told as lost, or as missed before joining, is told once and in no file."""
+    told = Counter[tuple[int | None, int]]()
+    for fact in account.facts(Loss, Joined):
+        numbers = _numbers(fact)
+        told.update(numbers)
+        if isinstance(fact, Loss) and fact.first is not None and fact.count != len(numbers):
+            account.troubles.append(f"counted otherwise than numbered: {fact}")
+    twice = sorted(number for (_, number), times in told.items() if times > copies)
+    if twice:
+        account.troubles.append(f"told twice as lost or missed: {_ranges(twice)}")
+    wrong = [place for place in there if _number(account, place) in told]
     if wrong:
-        account.troubles.append(f"in a file, and lost in the ledger: {_ranges(wrong)}")
+        account.troubles.append(f"in a file, and lost or missed in the ledger: {_ranges(wrong)}")
 
 
-def _numbers(loss: Loss) -> range:
-    if loss.first is None or loss.last is None:
-        return range(0)
-    return range(loss.first, loss.last + 1)
+def _number(account: Account, place: int) -> tuple[int | None, int | None]:
+    """Return by which session and number the ledger knows a frame."""
+    return account.sent[place].session_id, account.sent[place].frame_num
+
+
+def _numbers(fact: object) -> list[tuple[int | None, int]]:
+    """Return all sessions and numbers that a loss names, or that were missed before joining."""
+    match fact:
+        case Joined():
+            numbers = range(fact.first - fact.count, fact.first)
+        case Loss(first=int(first), last=int(last)):
+            numbers = range(first, last + 1)
+        case _:
+            return []
+    return [(fact.session_id, number) for number in numbers]
 
 
 def _whole_frames(folder: Path, places: Mapping[str, int]) -> set[int]:
     """Return which frames stand whole at the beginning of the files in `folder`."""
-    found = set[int]()
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        digests = [hashlib.sha256(frame).hexdigest() for frame in _until_damaged(path.read_bytes())]
-        found |= {places[digest] for digest in digests if digest in places}
-    return found
+    digests = whole_frames(folder.iterdir()) if folder.is_dir() else []
+    return {places[digest] for digest in digests if digest in places}
 
 
 def _put_aside(folder: Path, sent: Sequence[SentFrame], places: Mapping[str, int]) -> set[int]:

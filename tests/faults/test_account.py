@@ -6,9 +6,16 @@ from pathlib import Path
 import pytest
 from crc32c import crc32c
 
-from tests.faults.account import assert_spt3g_reads, assert_untouched, contents, sent_bytes, settle
+from tests.faults.account import (
+    assert_spt3g_reads,
+    assert_untouched,
+    contents,
+    sent_bytes,
+    settle,
+    whole_frames,
+)
 from tests.tools.frames import frame_bytes
-from timestream_api.ledger import Fact, Line, Loss, Published
+from timestream_api.ledger import Fact, Joined, Line, Loss, Published, Recovered
 from timestream_api.report import CloseReason
 
 SESSION = 1_700_000_000
@@ -78,6 +85,42 @@ def lost_and_there(folder: Path) -> None:
     note(folder, Loss(count=1, session_id=SESSION, first=4, last=4))
 
 
+def fetched_and_named_again(folder: Path) -> None:
+    add(folder, "b.g3", FRAMES[3:5])
+    add(folder, "b.g3", FRAMES[3:], noted=False)
+    data = b"".join(FRAMES[3:])
+    told = {"bytes": len(data), "frames": 3, "crc32c": f"{crc32c(data):08x}"}
+    note(folder, Recovered.model_validate({"path": "b.g3", **told}))
+
+
+def missed_and_there(folder: Path) -> None:
+    add(folder, "b.g3", FRAMES[3:])
+    note(folder, Joined(session_id=SESSION, first=5, count=2))
+
+
+def lost_twice(folder: Path) -> None:
+    add(folder, "b.g3", FRAMES[4:])
+    for _ in range(2):
+        note(folder, Loss(count=1, session_id=SESSION, first=3, last=3))
+
+
+def lost_in_part_twice(folder: Path) -> None:
+    add(folder, "b.g3", FRAMES[5:])
+    note(folder, Loss(count=2, session_id=SESSION, first=3, last=4))
+    note(folder, Loss(count=1, session_id=SESSION, first=4, last=4))
+
+
+def lost_and_missed(folder: Path) -> None:
+    add(folder, "b.g3", FRAMES[5:])
+    note(folder, Loss(count=2, session_id=SESSION, first=3, last=4))
+    note(folder, Joined(session_id=SESSION, first=4, count=1))
+
+
+def counted_otherwise(folder: Path) -> None:
+    add(folder, "b.g3", FRAMES[4:])
+    note(folder, Loss(count=2, session_id=SESSION, first=3, last=3))
+
+
 def missing(folder: Path) -> None:
     add(folder, "b.g3", FRAMES[4:])
 
@@ -90,7 +133,8 @@ def too_many_lost(folder: Path) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        torn, twice, foreign, disorder, not_in_the_ledger, changed, gone, named_twice, lost_and_there, missing,
+        torn, twice, foreign, disorder, not_in_the_ledger, changed, gone, named_twice, fetched_and_named_again,
+        lost_and_there, missed_and_there, lost_twice, lost_in_part_twice, lost_and_missed, counted_otherwise, missing,
         too_many_lost,
     ],
 )  # fmt: skip
@@ -132,6 +176,18 @@ def test_what_was_in_flight_need_not_be_anywhere(tmp_path: Path) -> None:
     account.assert_honest(in_flight=SENT[4:])
     with pytest.raises(AssertionError):
         account.assert_honest(in_flight=SENT[5:])
+
+
+def test_what_was_whole_on_the_disk_has_to_stay(tmp_path: Path) -> None:
+    add(tmp_path, "a.g3", FRAMES[:4])
+    before = whole_frames([tmp_path / "a.g3"])
+    (tmp_path / "a.g3").unlink()
+    add(tmp_path, "b.g3", FRAMES[:3])
+
+    account = settle(tmp_path, SENT)
+    account.assert_kept(before[:3])
+    with pytest.raises(AssertionError, match="in no file: 3"):
+        account.assert_kept(before)
 
 
 def test_a_file_that_changes_after_it_was_published_is_found(tmp_path: Path) -> None:

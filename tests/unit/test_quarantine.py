@@ -1,3 +1,4 @@
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -81,6 +82,16 @@ def test_the_first_pieces_are_kept_and_no_more_than_there_is_room_for(tmp_path: 
     assert kept[-3] is not None
     assert kept[-2:] == [None, None]
     assert len(in_order(tmp_path)) == MOST_FILES
+
+
+def test_no_piece_is_kept_beyond_a_quarter_of_a_gibibyte(tmp_path: Path) -> None:
+    quarantine = Quarantine(tmp_path)
+    first = put(quarantine, b"piece")
+    assert first is not None
+    os.truncate(first, (256 << 20) - 1)
+    assert put(quarantine, b"piece") is not None
+
+    assert put(quarantine, b"piece") is None
 
 
 def test_how_much_of_a_piece_was_kept_is_told(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.layout import own
 from timestream_aggregator.ledger.memory import Memory
 from timestream_aggregator.ledger.reading import Place, files, read_on
-from timestream_api.ledger import decode
+from timestream_api.ledger import BEGINNING, decode
 
 _MEMORY: Final = TypeAdapter(Memory)
 _OF_NO_INTEREST: Final = re.compile(r'"kind":"(?:connected|disconnected|renamed|trouble|troubleOver|torn)"')
@@ -90,7 +90,8 @@ def learn(memory: Memory, root: Path, disk: Disk, run: str = "") -> None:
     """Add what lines of the ledger tell that are not read yet, but for those of `run`. OSError: they cannot be read."""
     for data in read_on(root, memory.place, disk):
         text = data.decode(errors="replace")
-        line = None if _OF_NO_INTEREST.search(text) else decode(text)
+        begin = max(0, text.rfind(BEGINNING.decode()))  # what was torn may stand before it
+        line = None if _OF_NO_INTEREST.search(text, begin) else decode(text)
         if line is not None and line.run != run:
             memory.take(line)
 

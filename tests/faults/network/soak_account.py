@@ -112,8 +112,12 @@ class RunningAccount:
         if told.first is None or told.last is None:
             self.counted += told.count
             return
-        for number in range(told.first, told.last + 1):
-            self.lost[told.session_id, number] = str(told.cause)
+        numbers = [(told.session_id, number) for number in range(told.first, told.last + 1)]
+        if told.count != len(numbers):
+            self.troubles.append(f"counted otherwise than numbered: {told}")
+        if any(number in self.lost for number in numbers):
+            self.troubles.append(f"told twice as lost: {told}")
+        self.lost |= dict.fromkeys(numbers, str(told.cause))
 
     def _check_file(self, told: Published | Recovered) -> None:
         """Compare a file with its line and with what was sent, and delete it."""

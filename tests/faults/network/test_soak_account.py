@@ -73,6 +73,19 @@ def test_a_frame_that_is_noted_as_lost_and_is_in_a_file_is_found(tmp_path: Path)
     assert account.told_wrongly() == 1
 
 
+def test_a_loss_that_is_told_twice_or_counted_otherwise_than_numbered_is_found(tmp_path: Path) -> None:
+    account = begin(tmp_path)
+    publish(tmp_path, "a.g3", range(3))
+    note(tmp_path, Loss(count=2, session_id=SESSION, first=3, last=4))
+    note(tmp_path, Loss(count=3, session_id=SESSION, first=4, last=5))
+
+    assert missing(account) == []
+    assert [trouble.split(":")[0] for trouble in account.troubles] == [
+        "counted otherwise than numbered",
+        "told twice as lost",
+    ]
+
+
 def test_a_frame_that_is_in_two_files_is_found(tmp_path: Path) -> None:
     account = begin(tmp_path)
     publish(tmp_path, "a.g3", range(4))

@@ -390,6 +390,13 @@ def test_a_scan_that_has_an_old_number_and_is_another_frame_is_written_and_count
     assert loss(desk, 5) == LossCause.SENDER
 
 
+def test_two_frames_of_one_number_are_both_written_and_that_is_told() -> None:
+    desk = Decisions()
+    desk.all(make("S1", session=7, num=1))
+
+    assert desk.receive(make("S9", session=7, num=1)) == ["note renumbered", "write S9"]
+
+
 def test_an_acquisition_counts_the_frames_that_it_lacks_also_ahead_of_its_first() -> None:
     desk = Decisions()
     desk.all(make("S1", session=7, num=1), make("S5", session=7, num=5))

@@ -13,7 +13,7 @@ from timestream_aggregator.core.files import Rules
 from timestream_aggregator.core.naming import safe_stream_id
 from timestream_aggregator.core.sessions import EarlierRun, KnownSession
 from timestream_aggregator.g3.parser import Frame
-from timestream_api.ledger import Joined, Loss
+from timestream_api.ledger import Duplicate, Joined, Loss
 from timestream_api.report import CloseReason, LossCause
 from timestream_api.values import Layout
 
@@ -328,6 +328,24 @@ def test_a_session_of_an_earlier_run_goes_on_whichever_name_of_its_stream_is_kno
 
     assert missing(book.all(numbered("S", 14, A, "a/b"))) == [(A, 11, 13, LossCause.RESTART)]
     assert missing(book.all(numbered("S", 93, B, "other"))) == [(B, 91, 92, LossCause.RESTART)]
+
+
+def test_a_session_of_another_stream_says_nothing_about_when_one_began() -> None:
+    book = Book(started=A + 3600)
+    book.all(numbered("S", 5, NOW - 50, "other"))
+
+    assert book.all(numbered("S", 20)) == [Joined(session_id=A, stream_id="ufm", first=20, count=20)]
+
+
+def test_scans_that_come_again_are_known_however_many_came() -> None:
+    book, scans = Book().start(), [numbered("S", number) for number in range(5000)]
+    for number in range(0, 5000, 1000):
+        assert book.all(*scans[number : number + 1000]) == []
+
+        again = book.all(*scans[number : number + 1000])
+        assert [fact.frame_num for fact in again if isinstance(fact, Duplicate)] == [
+            *range(number, number + 1000)
+        ]
 
 
 def test_what_a_reconnect_cost_is_lost_though_the_session_was_joined_late() -> None:

@@ -138,6 +138,18 @@ def test_a_line_that_the_disk_took_a_piece_of_is_written_again_on_a_line_of_its_
     assert told(tmp_path) == ["between", "one", "two"]
 
 
+def test_a_piece_of_a_line_is_ended_before_the_next_one(tmp_path: Path) -> None:
+    disk = FullDisk(room=40)
+    book = opened(tmp_path, disk=disk)
+    tell(book, "one")
+    disk.room = 10_000
+    tell(book, "two")
+
+    piece, *rows = book.path.read_bytes().splitlines()
+    assert len(piece) == 40
+    assert [json.loads(row)["after"] for row in rows] == ["one", "two"]
+
+
 def test_what_found_no_room_in_the_queue_is_counted_in_the_next_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +288,48 @@ def test_a_loss_is_not_dropped_before_what_tells_of_no_frame(tmp_path: Path) -> 
     assert others + book.state.dropped == 1200
     assert sum(line.dropped for line in lines(tmp_path)) == book.state.dropped
     assert (book.state.pending, book.state.trouble) == (0, None)
+
+
+class SomeLines(Disk):
+    """Takes `room` lines and no more."""
+
+    room = 0
+
+    def append(self, fd: int, data: bytes) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.room -= 1
+        return super().append(fd, data)
+
+
+def test_lines_that_were_dropped_before_a_dropped_line_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "MOST_WAITING", 4)
+    disk = SomeLines()
+    book = opened(tmp_path, disk=disk)
+    tell(book, *"abcdef")  # two find no room
+    disk.room = 1
+    tell(book)
+    tell(book, "g")
+    for number in range(4):
+        book.note(facts.Loss(count=1, first=number, last=number))
+    disk.room = 100
+    tell(book)
+
+    assert told(tmp_path) == ["a", "b", "loss", "loss", "loss", "loss"]
+    assert [line.dropped for line in lines(tmp_path)] == [0, 0, 1, 1, 3, 0]
+    assert book.state.dropped == 5
+
+
+def test_a_ledger_that_is_taken_away_is_begun_anew(tmp_path: Path) -> None:
+    book = opened(tmp_path)
+    tell(book, "one")
+    book.path.unlink()
+
+    tell(book, "two")
+
+    assert told(tmp_path) == ["two"]
 
 
 class Forgetful(Disk):

@@ -1,5 +1,6 @@
 """What a recorder that starts knows: from its state, and from the ledger's lines since that, or from all of them."""
 
+import errno
 import logging
 import os
 import random
@@ -105,6 +106,43 @@ def test_what_became_of_a_file_that_was_left_is_not_told_yet(tmp_path: Path) -> 
     tell(tmp_path, "crate1", ledger.Opened(path="17000/a_000.g3"), left)
 
     assert list(read(tmp_path).unended) == ["17000/a_000.g3"]
+    assert read(tmp_path).left == {"17000/a_000.g3": left}
+    tell(tmp_path, "recover", recovered("17000/a_000.g3"))
+    assert read(tmp_path).left == {}
+
+
+def test_of_the_names_of_an_acquisition_the_highest_is_known(tmp_path: Path) -> None:
+    for number in (1, 3, 2):
+        tell(tmp_path, "crate1", ledger.Opened(path=f"17000/a_{number:03}.g3"))
+
+    assert read(tmp_path).names == {"17000/a_000.g3": "17000/a_003.g3"}
+
+
+def test_numbers_that_went_back_count_from_there(tmp_path: Path) -> None:
+    lost = ledger.Loss(count=1, session_id=7, first=120, last=120)
+    renumbered = ledger.Renumbered(session_id=7, last=99, first=3)
+    tell(tmp_path, "crate1", published("17000/a_000.g3", 7, 99), lost, renumbered)
+    assert [session.accounted for session in read(tmp_path).sessions] == [3]
+
+    tell(tmp_path, "crate1", published("17000/a_001.g3", 7, 5))
+    assert read(tmp_path).sessions == [Session(7, None, 5)]
+
+
+def test_frames_that_an_earlier_file_holds_too_count_once(tmp_path: Path) -> None:
+    tell(tmp_path, "crate1", published("17000/a_000.g3").model_copy(update={"repeated": 1}))
+
+    assert read(tmp_path).totals.frames == 1
+
+
+def test_a_line_behind_a_torn_one_of_no_interest_counts(tmp_path: Path) -> None:
+    tell(tmp_path, "crate1", ledger.Connected(endpoint="here"))
+    path = ledger_of(tmp_path)
+    path.write_bytes(path.read_bytes()[:-3])
+    with path.open("ab") as file:  # another recorder writes, which does not know of the torn line
+        line = ledger.Line(time=datetime.now(UTC), stream="crate1", run="b", fact=published("17000/a_000.g3"))
+        file.write(line.encode())
+
+    assert list(read(tmp_path).unverified) == ["17000/a_000.g3"]
 
 
 def test_lines_that_are_torn_or_no_objects_are_passed_over(tmp_path: Path) -> None:
@@ -279,6 +317,31 @@ def test_wherever_a_recorder_is_killed_its_state_never_tells_more_or_less_than_i
             return
 
 
+class SomeLines(Disk):
+    """Takes so many lines of the ledger and no more."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def append(self, fd: int, data: bytes) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.room -= 1
+        return super().append(fd, data)
+
+
+def test_the_state_tells_of_no_line_that_the_disk_has_not_taken(tmp_path: Path) -> None:
+    book = Ledger(tmp_path, "crate1", LOG, SomeLines(1), memory=Memory("crate1", "here:1"))
+    for number in range(2):
+        book.note(published(f"17000/{number}_000.g3"))
+    book.write(sync=True)
+    known = read(tmp_path)  # as after a kill
+    book.close()
+
+    assert known == without_state(tmp_path)
+    assert known.totals.files == 1
+
+
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda data: data[:0],
     "torn": lambda data: data[:-40],
@@ -417,6 +480,7 @@ def test_what_others_write_while_a_recorder_runs_is_known_to_its_next_run(tmp_pa
     for number in range(6):
         writer = (book, other)[number % 2]
         writer.note(ledger.Opened(path=f"17000/{number}_000.g3"))
+        writer.note(published(f"17000/{number}_000.g3"))
         writer.write()
     book.close()
     other.close()
@@ -424,6 +488,7 @@ def test_what_others_write_while_a_recorder_runs_is_known_to_its_next_run(tmp_pa
     assert read(tmp_path) == without_state(tmp_path)
     assert len(read(tmp_path).names) == 6
     assert len(read(tmp_path).opened) == 3
+    assert read(tmp_path).totals.files == 3
 
 
 def test_unreadable_lines_are_told_to_whoever_asks(tmp_path: Path) -> None:

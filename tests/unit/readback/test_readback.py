@@ -143,6 +143,21 @@ def test_when_the_helper_is_killed_another_one_goes_on(
     assert [helper.returncode for helper in killed] == [-signal.SIGKILL]
 
 
+def test_the_helper_lets_recording_go_first(tmp_path: Path) -> None:
+    (tmp_path / "a.g3").write_bytes(WHOLE)
+    program = (
+        "import os; from timestream_aggregator.readback.helper import main; main()\n"
+        "print(os.nice(0), open('/proc/self/oom_score_adj').read())"
+    )
+
+    command = [sys.executable, "-c", program, str(tmp_path / "a.g3")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    answer, went_back = done.stdout.splitlines()[:2]
+    assert '"frames": 5' in answer
+    assert went_back.split() == ["19", "1000"]
+
+
 def test_a_helper_that_has_nothing_to_do_ends(tmp_path: Path, reading: Reading) -> None:
     (tmp_path / "a.g3").write_bytes(WHOLE)
 

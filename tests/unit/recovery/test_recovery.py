@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,11 @@ from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.folder import DataFolder
 from timestream_aggregator.disk.layout import OWN_FOLDER, staged_name
 from timestream_aggregator.disk.staged import StagedFile
-from timestream_aggregator.ledger.file import Ledger
+from timestream_aggregator.ledger.file import Ledger, lines
 from timestream_aggregator.ledger.memory import Memory
 from timestream_aggregator.ledger.state import remember
 from timestream_aggregator.ledger.telling import Telling
-from timestream_aggregator.recovery.recovery import Outcome, Recovery
+from timestream_aggregator.recovery.recovery import NICENESS, Outcome, Recovery
 from timestream_api import ledger
 
 WANTED = FileId(Base("17000", "2023-11-14-22-13-20"), 3)
@@ -199,14 +200,28 @@ def test_a_file_that_got_its_name_in_the_moment_before_the_crash_gets_its_line(p
     assert place.files() == {WANTED.path: WHOLE}
 
 
+class Written(Disk):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written = list[bytes]()
+
+    def write(self, fd: int, pieces: Sequence[memoryview | bytes], offset: int) -> int:
+        written = super().write(fd, pieces, offset)
+        self.written.append(b"".join(pieces)[:written])
+        return written
+
+
 def test_a_file_that_is_given_to_it_later_is_recovered_and_what_is_not_in_it_is_lost(place: Place) -> None:
     (place.root / OWN_FOLDER / "staging").mkdir(parents=True)
     book = Ledger(place.root, "crate1", LOG)
     losses = Telling(book, LOG)
-    recovery = Recovery(DataFolder(place.root), place.told.append, LOG, losses=losses)
+    disk = Written()
+    recovery = Recovery(DataFolder(place.root, disk), place.told.append, LOG, losses=losses)
     thread = threading.Thread(target=recovery.run_beside)
     thread.start()
     assert recovery.looked.wait(10)
+    niceness = os.getpriority(os.PRIO_PROCESS, thread.native_id or 0)
 
     should_be = ledger.Left(
         path=WANTED.path,
@@ -226,6 +241,8 @@ def test_a_file_that_is_given_to_it_later_is_recovered_and_what_is_not_in_it_is_
     book.close()
 
     assert (recovered(place).frames, recovered(place).cut) == (5, 9)
+    assert niceness >= NICENESS, "recording comes first"
+    assert b"".join(disk.written) == WHOLE, "after a failed sync the kernel takes the bytes for written"
     assert losses.lost.latest is not None
     assert (
         losses.lost.count,
@@ -264,6 +281,65 @@ def test_what_a_run_before_could_not_publish_is_compared_with_what_the_ledger_sa
     book.close()
 
     assert losses.lost.count == 3
+
+
+def test_frames_of_a_left_file_that_an_earlier_one_holds_too_are_not_lost_with_it(place: Place) -> None:
+    place.leave(FRAMES[0][:9])
+    should_be = ledger.Left(
+        path=WANTED.path,
+        bytes=1,
+        frames=3,
+        repeated=1,
+        crc32c="00000000",
+        session_id=1_700_000_000,
+        first_frame_num=1,
+        last_frame_num=2,
+        why="it failed",
+    )
+    book = Ledger(place.root, "crate1", LOG)
+    losses, earlier = Telling(book, LOG), Memory("crate1", left={WANTED.path: should_be})
+
+    Recovery(DataFolder(place.root), place.told.append, LOG, earlier=earlier, losses=losses).run()
+    book.close()
+
+    lost = losses.lost.latest
+    assert lost is not None
+    assert (lost.count, lost.first, lost.last) == (2, 1, 2)
+
+
+class Observed(Disk):
+    """Takes down what the ledger has told when the file is cut, and in which order it is synced and named."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.calls, self.told = root, list[str](), list[ledger.Fact]()
+
+    def truncate(self, fd: int, size: int) -> None:
+        self.told = [line.fact for line in lines(self.root)]
+        self.calls.append("cut")
+        super().truncate(fd, size)
+
+    def sync(self, fd: int) -> None:
+        self.calls.append("sync")
+        super().sync(fd)
+
+    def rename(self, old: Path, new: Path) -> None:
+        self.calls.append("rename")
+        super().rename(old, new)
+
+
+def test_a_loss_is_told_before_the_file_is_cut_and_the_file_is_on_the_disk_before_it_has_its_name(
+    place: Place,
+) -> None:
+    place.leave(WHOLE + FRAMES[0][:9])
+    should_be = ledger.Left(path=WANTED.path, bytes=1, frames=8, crc32c="00000000", why="it failed")
+    disk, book = Observed(place.root), Ledger(place.root, "crate1", LOG)
+    losses, earlier = Telling(book, LOG), Memory("crate1", left={WANTED.path: should_be})
+
+    Recovery(DataFolder(place.root, disk), place.told.append, LOG, earlier=earlier, losses=losses).run()
+    book.close()
+
+    assert [fact.count for fact in disk.told if isinstance(fact, ledger.Loss)] == [3]
+    assert disk.calls == ["cut", "sync", "rename"]
 
 
 def test_a_name_is_given_once_also_when_its_file_was_fetched_away(place: Place) -> None:

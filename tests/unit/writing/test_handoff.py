@@ -147,6 +147,19 @@ def test_the_oldest_that_wait_are_discarded_and_counted_and_what_the_writer_has_
     assert actions_of(rig.handoff.take(0.0)) == [scan(11)]
 
 
+def test_what_was_discarded_is_told_when_the_writer_comes_back(rig: Rig) -> None:
+    taken(rig, rig.batch(scan(0)))
+    rig.handoff.put(rig.batch(scan(1), scan(2)))
+    later = rig.batch(scan(3))
+    fill(rig)
+    rig.clock.now += 60
+    rig.handoff.put(later)
+    rig.handoff.done()
+
+    assert actions_of(rig.handoff.take(0.0)) == [scan(3)]
+    assert rig.losses() == [(2, 1, 2, "hangs")]
+
+
 def test_memory_that_the_writer_still_looks_at_goes_round_only_when_it_is_done(rig: Rig) -> None:
     first = rig.batch(scan(0))
     shared = Piece(
@@ -188,6 +201,23 @@ def test_of_discarded_batches_files_to_open_and_close_stay_and_the_last_observat
         number for count, first, _, _ in rig.losses() if first for number in range(first, first + count)
     ]
     assert sorted(numbers) == [1, 2, 3, 4, 6]
+
+
+def test_an_observation_that_is_kept_does_not_change_with_the_memory_it_came_in(rig: Rig) -> None:
+    memory = bytearray(b"observation")
+    frame = Frame("O", (memoryview(memory),), len(memory), 0, session_id=7, frame_num=0)
+    taken(rig, rig.batch(scan(0)))
+    rig.handoff.put(rig.batch(Write(0, frame)))
+    later = rig.batch(scan(1))
+    fill(rig)
+    rig.clock.now += 60
+    rig.handoff.put(later)
+    memory[:] = b"other bytes"
+    rig.handoff.done()
+
+    kept, _ = actions_of(rig.handoff.take(0.0))
+    assert isinstance(kept, Write)
+    assert b"".join(kept.frame.parts) == b"observation"
 
 
 def opened_at(actions: list[Step], number: int) -> Open:

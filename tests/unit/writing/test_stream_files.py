@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -69,14 +69,18 @@ def closed_ledgers() -> Iterator[None]:
         LEDGERS.pop().close()
 
 
-def output_on(root: Path, disk: Disk) -> StreamFiles:
+def output_on(
+    root: Path, disk: Disk, left: Callable[[str, Left | None], None] = lambda _name, _left: None
+) -> StreamFiles:
     folder = DataFolder(root, disk)
     folder.prepare()
     log = logging.getLogger("test")
     ledger = Ledger(root, "test", log, disk)
     LEDGERS.append(ledger)
     telling = Telling(ledger, log)
-    return StreamFiles(folder, 0.0, log, Pulse("writer"), ledger, telling, Patience(600), Board())
+    output = StreamFiles(folder, 0.0, log, Pulse("writer"), ledger, telling, Patience(600), Board())
+    output.left = left
+    return output
 
 
 def told(root: Path) -> list[str]:
@@ -194,8 +198,8 @@ def test_a_file_that_cannot_be_published_stays_staged_with_all_its_bytes(tmp_pat
 
         closed = False
 
-    disk = NoNames()
-    output = output_on(tmp_path, disk)
+    disk, left = NoNames(), dict[str, Left | None]()
+    output = output_on(tmp_path, disk, left.__setitem__)
     output.open(ASKED)
     output.write(frame(b"one;"))
     output.flush()
@@ -205,7 +209,9 @@ def test_a_file_that_cannot_be_published_stays_staged_with_all_its_bytes(tmp_pat
 
     assert [(fact.frames, fact.bytes) for fact in facts(tmp_path, Left)] == [(1, 4)]
     assert published(tmp_path) == {}
-    assert [path.read_bytes() for path in (tmp_path / OWN_FOLDER / "staging").iterdir()] == [b"one;"]
+    (staged,) = (tmp_path / OWN_FOLDER / "staging").iterdir()
+    assert staged.read_bytes() == b"one;"
+    assert left == {staged.name: facts(tmp_path, Left)[0]}, "recovery has to hear of it"
 
 
 def test_a_file_to_which_no_frame_comes_is_never_made(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from timestream_aggregator.buffer import NoMore
 from timestream_aggregator.clock import HEALTHY, SYSTEM, Clock, utc
 from timestream_aggregator.parts import Parts
 from timestream_api import report as api
-from timestream_api.ledger import Duplicate, Gap, Joined, Started
+from timestream_api.ledger import Started
 from timestream_api.settings import RecorderSettings
 
 VERSION: Final = version("timestream-aggregator")
@@ -152,8 +152,8 @@ class Recorder:
 
     def since_start(self) -> api.Totals:
         """Return the counts of this run alone."""
-        seen, output = self._parts.framer.state, self._parts.board.state
-        read_back = self._parts.readback.state
+        output, read_back = self._parts.board.state, self._parts.readback.state
+        told, before = self._parts.ledger.memory.totals, self._parts.before
         return api.Totals(
             files=output.files,
             recovered=self._parts.recovery.count,
@@ -162,10 +162,10 @@ class Recorder:
             verified=read_back.good,
             bad_files=read_back.bad,
             lost=self._parts.telling.lost.count,
-            missed=seen.notes.get(Joined, 0),
-            duplicates=seen.notes.get(Duplicate, 0),
-            quarantined=seen.quarantined,
-            gaps=seen.notes.get(Gap, 0),
+            missed=told.missed - before.missed,
+            duplicates=told.duplicates - before.duplicates,
+            quarantined=told.quarantined - before.quarantined,
+            gaps=told.gaps - before.gaps,
         )
 
     def _thread(self, name: str, loop: Callable[[], None]) -> threading.Thread:

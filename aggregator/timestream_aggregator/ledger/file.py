@@ -94,8 +94,11 @@ class Ledger:
             self._unfold(now)
             if not (isinstance(fact, Many) and self._folding.takes(fact, now)):
                 self._enqueue(fact, when)
-        if len(self._queue) >= MOST_WAITING // 2 and self.pending:
-            self.write()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether it is time to write, if more is to be told at once."""
+        return len(self._queue) >= MOST_WAITING // 2 and self.pending
 
     @property
     def state(self) -> LedgerReport:

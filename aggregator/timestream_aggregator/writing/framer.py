@@ -5,9 +5,9 @@ is the writer. What others want to know stands in `state`, which is replaced as 
 """
 
 import logging
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from crc32c import crc32c
@@ -24,7 +24,7 @@ from timestream_aggregator.buffer import (
 )
 from timestream_aggregator.clock import SYSTEM, Clock, Pulse, utc
 from timestream_aggregator.core.acquisition import Recording
-from timestream_aggregator.core.actions import Action, Noted, Write
+from timestream_aggregator.core.actions import Action, Write
 from timestream_aggregator.core.files import Rules
 from timestream_aggregator.core.replay import NEVER_REPLAYED, Oddities
 from timestream_aggregator.g3.parser import Damaged, Frame, Parser, WireError
@@ -58,9 +58,6 @@ class FramerState:
     """What the framer knows, for the report."""
 
     acquisition: AcquisitionReport | None = None
-    notes: Mapping[type[Noted], int] = field(default_factory=dict[type[Noted], int])
-    """How many there were of each kind; of `Joined`, how many frames came before."""
-    quarantined: int = 0
     last_frame: float | None = None
     """When the last frame arrived, in Unix seconds."""
     put_aside: LastPutAside | None = None
@@ -89,7 +86,6 @@ class Framer:
         self._parser: Parser | None = None  # None: what comes belongs to no connection that delivers frames
         self._ignored = 0  # bytes of such a connection
         self._new_frame = self._replayable_frame = False
-        self._notes: Counter[type[Noted]] = Counter()
         self._oddities = Oddities()
         self._last_frame: float | None = None
         self.unread = 0  # bytes that had arrived before the end and were not taken
@@ -119,7 +115,6 @@ class Framer:
         self.state = replace(
             self.state,
             acquisition=self._recording.report(),
-            notes=dict(self._notes),
             last_frame=self._last_frame,
         )
         batch = self._batch
@@ -236,17 +231,13 @@ class Framer:
             self._batch.pieces.append(self._pieces.popleft())
 
     def _put_aside(self, parts: tuple[memoryview, ...], size: int, why: str) -> None:
-        self.state = replace(self.state, quarantined=self.state.quarantined + 1)
         self._batch.actions.append(PutAside(parts, facts.Quarantined(bytes=size, why=why)))
 
     # --- what is to be done
 
     def _have_done(self, actions: Iterable[Action]) -> None:
         for action in actions:
-            if isinstance(action, Write):
-                self._new_frame = True
-            elif isinstance(action, Noted):
-                self._notes[type(action)] += action.count if isinstance(action, facts.Joined) else 1
+            self._new_frame |= isinstance(action, Write)
             self._batch.actions.append(action)
 
     def _run_timers(self) -> None:

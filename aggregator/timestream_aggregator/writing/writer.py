@@ -91,6 +91,8 @@ class Writer:
                 self._put_aside(action)
             case _:
                 self.telling.tell(action)
+                if self.ledger.crowded:
+                    self._write_ledger()
 
     def _flush(self) -> None:
         for output in self.outputs:

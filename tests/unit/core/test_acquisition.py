@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.tools.made_frames import g3_string, raw_frame
 from tests.unit.core.decisions import ALIVE, CLEANSE, END, EPOCH, START, Decisions, flow, make, moment
 from timestream_aggregator.core.acquisition import Recording
-from timestream_aggregator.core.actions import Close, Noted, Open
+from timestream_aggregator.core.actions import Close, Noted, Open, Write
 from timestream_aggregator.core.files import Rules
 from timestream_aggregator.core.progress import Event, IllegalTransitionError, State, advance
 from timestream_aggregator.core.sessions import KnownSession
@@ -37,6 +37,16 @@ def test_the_first_frame_to_record_opens_a_file() -> None:
     assert desk.all(flow(ALIVE), flow(START)) == []
     assert desk.receive(O1) == [f"open {FIRST}_000.g3", "write O1"]
     assert desk.receive(S1, at=1) == ["write S1"]
+
+
+def test_an_observation_has_bytes_of_its_own() -> None:
+    memory = bytearray(b"observation")
+    frame = Frame("O", (memoryview(memory),), len(memory), 0, session_id=7, frame_num=0)
+    *_, write = Recording(Rules(time_per_file=600, frame_gap=5)).receive(frame, moment(0))
+    memory[:] = b"other bytes"
+
+    assert isinstance(write, Write)
+    assert b"".join(write.frame.parts) == b"observation"
 
 
 @pytest.mark.parametrize("value", [ALIVE, CLEANSE])

@@ -261,15 +261,6 @@ def test_what_a_full_disk_did_not_take_before_the_end_is_not_written_after_it(tm
     assert descriptors() == before
 
 
-def test_half_a_queue_is_written_at_once(tmp_path: Path) -> None:
-    book = opened(tmp_path)
-    for number in range(2000):
-        book.note(facts.TroubleOver(after=str(number)))
-
-    assert len(told(tmp_path)) >= 1500
-    assert book.state.dropped == 0
-
-
 def test_a_loss_is_not_dropped_before_what_tells_of_no_frame(tmp_path: Path) -> None:
     disk = FullDisk()
     book = opened(tmp_path, disk=disk)
@@ -277,6 +268,7 @@ def test_a_loss_is_not_dropped_before_what_tells_of_no_frame(tmp_path: Path) -> 
         book.note(facts.TroubleOver(after=str(number)))
     for number in range(1200):
         book.note(facts.Loss(count=1, first=number, last=number))
+    book.write()
     assert book.state.pending <= ledger.MOST_WAITING + 201
     assert book.state.trouble is not None
     disk.room = 1 << 20

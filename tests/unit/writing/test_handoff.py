@@ -203,23 +203,6 @@ def test_of_discarded_batches_files_to_open_and_close_stay_and_the_last_observat
     assert sorted(numbers) == [1, 2, 3, 4, 6]
 
 
-def test_an_observation_that_is_kept_does_not_change_with_the_memory_it_came_in(rig: Rig) -> None:
-    memory = bytearray(b"observation")
-    frame = Frame("O", (memoryview(memory),), len(memory), 0, session_id=7, frame_num=0)
-    taken(rig, rig.batch(scan(0)))
-    rig.handoff.put(rig.batch(Write(0, frame)))
-    later = rig.batch(scan(1))
-    fill(rig)
-    rig.clock.now += 60
-    rig.handoff.put(later)
-    memory[:] = b"other bytes"
-    rig.handoff.done()
-
-    kept, _ = actions_of(rig.handoff.take(0.0))
-    assert isinstance(kept, Write)
-    assert b"".join(kept.frame.parts) == b"observation"
-
-
 def opened_at(actions: list[Step], number: int) -> Open:
     """Return the one that opens that file."""
     return next(each for each in actions if isinstance(each, Open) and each.file.number == number)

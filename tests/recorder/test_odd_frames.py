@@ -170,12 +170,13 @@ def test_a_search_is_told_when_it_begins_and_when_the_connections_end_cuts_it_sh
         for number in (1, 2):
             began = recorder.status().time
             server.play(b"\xff" * 40)
-            report = recorder.wait_for(
+            recorder.wait_for(
                 lambda report, began=began: (
-                    report.last_put_aside is not None and report.last_put_aside.time > began
+                    report.last_put_aside is not None
+                    and report.last_put_aside.time > began
+                    and report.totals.quarantined == 1
                 )
             )
-            assert report.totals.quarantined == 1
             server.close()
             recorder.wait_for(lambda report, found=number: report.totals.quarantined == found)
             recorder.wait_for(lambda _, want=number + 1: recorder.messages().count("connected") == want)

@@ -121,12 +121,13 @@ class Recorder:
 
     def recorded(self, frames: int, timeout: float = PATIENCE, *, quarantined: int = 0) -> Report:
         """Wait until it has recorded `frames` frames, and put aside so many pieces, since it started."""
-        return self.wait_for(
+        self.wait_for(
             lambda _: (
                 self.metric("recorded_frames") >= frames and self.metric("quarantined_pieces") >= quarantined
             ),
             timeout,
         )
+        return self.status()  # what the metrics told is in it
 
     def metric(self, name: str) -> float:
         """Return a counter's value."""

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from statistics import median
 
+from tests.bench import long_life
 from tests.bench.measure import Cost, measure
 from tests.bench.peers import BARE, RECORDER, SPT3G, Peer
 from tests.bench.stream import Stream, stream
@@ -24,6 +25,7 @@ def main() -> None:
     print(f"{ROUNDS} rounds, in turn, files under {scratch}; median (lowest-highest)")
     for payload, count in CASES:
         _compare(stream(payload, count), scratch)
+    long_life.main(scratch)
 
 
 def _compare(sent: Stream, scratch: Path) -> None:

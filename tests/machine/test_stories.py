@@ -12,7 +12,7 @@ from tests.machine.simulated_disk import SimulatedDisk
 from tests.tools.made_frames import frame
 from timestream_aggregator.buffer import LinkUp, NoMore
 from timestream_aggregator.ledger.file import Ledger
-from timestream_api.ledger import Fact, Left, Loss, Published
+from timestream_api.ledger import Fact, Left, Loss, Opened, Published
 from timestream_api.report import CloseReason, LossCause
 from timestream_api.settings import RecorderSettings
 from timestream_api.values import Layout
@@ -123,6 +123,25 @@ def test_what_a_left_file_holds_is_known_before_anything_is_counted(stage: Stage
     killed = stage.run()
     stage.send(killed, *map(scan, range(6)))
     killed.close()
+
+    run = stage.run()
+    stage.send(run, scan(8))
+    stage.stop(run)
+
+    assert losses(run) == [(2, 6, 7, LossCause.RESTART)]
+
+
+def test_what_a_file_holds_whose_publication_nobody_told_of_is_known_before_anything_is_counted(
+    stage: Stage,
+) -> None:
+    killed = stage.run()
+    stage.send(killed, *map(scan, range(6)))
+    killed.close()
+    (opened,) = (fact for fact in killed.facts if isinstance(fact, Opened))
+    (staged,) = (path for path in stage.disk.files() if path.parent == STAGING)
+    stage.disk.restart(power_lost=False)
+    stage.disk.make_folder((ROOT / opened.path).parent)
+    stage.disk.rename(staged, ROOT / opened.path)
 
     run = stage.run()
     stage.send(run, scan(8))

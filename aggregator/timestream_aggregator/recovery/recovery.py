@@ -125,6 +125,10 @@ class Recovery:
                 frame = self._last_in(name)
                 if frame is not None:
                     ahead.append((wanted_path(name), frame))
+            for path in self._unended:  # one of them may have been published, and nobody was left to say so
+                frame = self._last_published(path)
+                if frame is not None:
+                    ahead.append((path, frame))
             self.ahead = ahead
         finally:
             self.looked.set()
@@ -141,6 +145,19 @@ class Recovery:
             self._complain(
                 "a left file cannot be read: what is in it may be told as lost", shown(name), error
             )
+            return None
+
+    def _last_published(self, name: str) -> Frame | None:
+        path = self.folder.root / name
+        try:
+            if not self._disk.is_file(path):
+                return None
+            fd = self._disk.open(path)
+            try:
+                return last_numbered(self._disk, fd, self._pause)
+            finally:
+                self._disk.close(fd)
+        except OSError:  # it is not there, or not ours to look at
             return None
 
     def take(self, name: str, left: ledger.Left | None) -> None:

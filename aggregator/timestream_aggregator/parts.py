@@ -153,8 +153,10 @@ class Parts:
     def _resume(self, recording: Recording) -> None:
         """Tell what earlier runs recorded, also in files that they left; what comes meanwhile is buffered."""
         recovery, memory = self.recovery, self.ledger.memory
-        while not self._clock.wait(recovery.looked, LOOK_AGAIN):
+        if not self._clock.wait(recovery.looked, LOOK_AGAIN):
             self._log.info("looking for the last numbers in files that were left")
+        while not self._clock.wait(recovery.looked, LOOK_AGAIN):
+            pass
         for written in self._unverified:
             if parse(written.path) is not None:
                 self._read_back(written)

@@ -22,7 +22,7 @@ from timestream_aggregator.disk.layout import own
 from timestream_aggregator.ledger.folding import Folding, Many
 from timestream_aggregator.ledger.memory import Memory
 from timestream_aggregator.ledger.reading import Place, files, month, name_at, read_on, understood
-from timestream_aggregator.ledger.state import encode, learn, replace, state_path
+from timestream_aggregator.ledger.state import encode, replace, state_path, unread
 from timestream_api.ledger import Fact, Line, Torn, Trouble, TroubleOver
 from timestream_api.report import LedgerReport
 
@@ -195,8 +195,9 @@ class Ledger:
             self._learn()
 
     def _learn(self) -> None:
-        with self._queueing:
-            learn(self.memory, self._root, self._disk, self.run)
+        for line in unread(self.memory, self._root, self._disk, self.run):
+            with self._queueing:  # not while the disk reads: whoever tells something must not wait for it
+                self.memory.take(line)
 
     def _sync(self) -> None:
         """Bring the lines to the disk; those that it lost in a sync before are written again."""

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -16,7 +17,7 @@ from timestream_aggregator.disk.calls import Disk
 from timestream_aggregator.disk.layout import own
 from timestream_aggregator.ledger.memory import Memory
 from timestream_aggregator.ledger.reading import Place, files, read_on
-from timestream_api.ledger import BEGINNING, decode
+from timestream_api.ledger import BEGINNING, Line, decode
 
 _MEMORY: Final = TypeAdapter(Memory)
 _OF_NO_INTEREST: Final = re.compile(r'"kind":"(?:connected|disconnected|renamed|trouble|troubleOver|torn)"')
@@ -86,14 +87,20 @@ def remember(root: Path, stream: str, source: str, disk: Disk, log: logging.Logg
     return memory
 
 
-def learn(memory: Memory, root: Path, disk: Disk, run: str = "") -> None:
-    """Add what lines of the ledger tell that are not read yet, but for those of `run`. OSError: they cannot be read."""
+def learn(memory: Memory, root: Path, disk: Disk) -> None:
+    """Add what lines of the ledger tell that are not read yet. OSError: they cannot be read."""
+    for line in unread(memory, root, disk):
+        memory.take(line)
+
+
+def unread(memory: Memory, root: Path, disk: Disk, run: str = "") -> Iterator[Line]:
+    """Yield the lines that `memory` does not know yet, but for those of `run`. OSError: they cannot be read."""
     for data in read_on(root, memory.place, disk):
         text = data.decode(errors="replace")
         begin = max(0, text.rfind(BEGINNING.decode()))  # what was torn may stand before it
         line = None if _OF_NO_INTEREST.search(text, begin) else decode(text)
         if line is not None and line.run != run:
-            memory.take(line)
+            yield line
 
 
 def _adopt(path: Path, memory: Memory, disk: Disk, log: logging.Logger) -> Memory:

@@ -121,21 +121,22 @@ class Recovery:
         """
         ahead: list[tuple[str, Frame]] = []
         try:
-            for name in self._found:
-                frame = self._last_in(name)
+            files = [(wanted_path(name), self.folder.staging / name) for name in self._found]
+            published = filter(None, map(parse, self._unended))  # perhaps: nobody was left to say so
+            files += [(file.path, self.folder.root / file.path) for file in published]
+            for name, path in files:
+                frame = self._last_in(path)
                 if frame is not None:
-                    ahead.append((wanted_path(name), frame))
-            for path in self._unended:  # one of them may have been published, and nobody was left to say so
-                frame = self._last_published(path)
-                if frame is not None:
-                    ahead.append((path, frame))
+                    ahead.append((name, frame))
             self.ahead = ahead
         finally:
             self.looked.set()
 
-    def _last_in(self, name: str) -> Frame | None:
-        path = self.folder.staging / name
+    def _last_in(self, path: Path) -> Frame | None:
+        """Return the last frame with a number of a file that is there and that nobody is writing."""
         try:
+            if not self._disk.is_there(path) or not self._disk.is_file(path):
+                return None
             fd = self._disk.open(path)
             try:
                 return last_numbered(self._disk, fd, self._pause) if self.folder.claim(path, fd) else None
@@ -143,21 +144,8 @@ class Recovery:
                 self._disk.close(fd)
         except OSError as error:
             self._complain(
-                "a left file cannot be read: what is in it may be told as lost", shown(name), error
+                "a left file cannot be read: what is in it may be told as lost", shown(path.name), error
             )
-            return None
-
-    def _last_published(self, name: str) -> Frame | None:
-        path = self.folder.root / name
-        try:
-            if not self._disk.is_file(path):
-                return None
-            fd = self._disk.open(path)
-            try:
-                return last_numbered(self._disk, fd, self._pause)
-            finally:
-                self._disk.close(fd)
-        except OSError:  # it is not there, or not ours to look at
             return None
 
     def take(self, name: str, left: ledger.Left | None) -> None:

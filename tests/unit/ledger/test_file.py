@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -259,6 +260,40 @@ def test_what_a_full_disk_did_not_take_before_the_end_is_not_written_after_it(tm
 
     assert told(tmp_path) == []
     assert descriptors() == before
+
+
+class SlowToRead(Disk):
+    """Does not answer who reads, until it is told to."""
+
+    def __init__(self) -> None:
+        self.asked, self.answers = threading.Event(), threading.Event()
+
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        self.asked.set()
+        assert self.answers.wait(30)
+        return super().read(fd, size, offset)
+
+
+def test_nobody_who_tells_something_waits_for_a_disk_that_does_not_answer(tmp_path: Path) -> None:
+    disk = SlowToRead()
+    (tmp_path / OWN_FOLDER).mkdir()
+    book = Ledger(tmp_path, "crate1", LOG, disk, memory=Memory("crate1"))
+    tell(book, "one")
+    tell(opened(tmp_path, stream="crate2"), "of another recorder")
+    book.note(facts.TroubleOver(after="two"))
+    writing = threading.Thread(target=book.write)
+    telling = threading.Thread(target=book.note, args=(facts.TroubleOver(after="three"),))
+    writing.start()
+    assert disk.asked.wait(10), "it reads what others wrote"
+    telling.start()
+    telling.join(10)
+    waits = telling.is_alive()
+    disk.answers.set()
+    writing.join(10)
+    telling.join(10)
+
+    assert not waits
+    book.close()
 
 
 def test_a_loss_is_not_dropped_before_what_tells_of_no_frame(tmp_path: Path) -> None:

@@ -342,6 +342,21 @@ def test_a_loss_is_told_before_the_file_is_cut_and_the_file_is_on_the_disk_befor
     assert disk.calls == ["cut", "sync", "rename"]
 
 
+def test_no_name_that_a_state_holds_leads_out_of_the_data_folder(place: Place) -> None:
+    outside = place.root.parent / f"{place.root.name}-outside_000.g3"
+    outside.write_bytes(WHOLE)
+    name = f"../{outside.name}"
+    recovery = Recovery(
+        DataFolder(place.root), place.told.append, LOG, earlier=Memory("crate1", unended={name: None})
+    )
+    recovery.look_ahead()
+    recovery.run()
+
+    assert recovery.ahead == []
+    assert place.told == []
+    assert outside.read_bytes() == WHOLE
+
+
 def test_a_name_is_given_once_also_when_its_file_was_fetched_away(place: Place) -> None:
     folder = DataFolder(place.root)
     folder.prepare()
